@@ -1,0 +1,50 @@
+import type { HostTensor } from "./host-tensor.js";
+
+/** What an engine can do; lowering reads this and never the engine's name. */
+export interface EngineCapabilities {
+  /** Has com.microsoft FusedMatMul (a matrix product with transposes and a factor). */
+  readonly fusedMatMul: boolean;
+  /** Takes bfloat16 tensors as graph inputs. */
+  readonly bfloat16Inputs: boolean;
+  /** Runs without blocking the event loop and can be stopped by a signal. */
+  readonly asynchronous: boolean;
+}
+
+export interface RunOptions {
+  /** Stops the run at the next node; the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A compiled graph. */
+export interface Session {
+  /** Names of the graph's inputs and outputs, in the order that `run` takes them. */
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  /**
+   * Computes the outputs into arrays that the caller has allocated.
+   *
+   * An output may share memory with an input only where the last node that writes it is elementwise in that input.
+   */
+  run(inputs: readonly HostTensor[], outputs: readonly HostTensor[], options?: RunOptions): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface CompileOptions {
+  /** Shown in error texts and profiles. */
+  readonly name?: string | undefined;
+  /** Writes a Chrome trace with this path prefix when the session closes. */
+  readonly profilePrefix?: string | undefined;
+}
+
+/** Turns ONNX models into sessions. */
+export interface Engine {
+  readonly name: string;
+  readonly capabilities: EngineCapabilities;
+  compile(model: Uint8Array, options?: CompileOptions): Promise<Session>;
+  close(): Promise<void>;
+}
+
+export interface EngineOptions {
+  /** Threads of one operator; 0 lets the engine choose one per physical core. */
+  readonly threads?: number | undefined;
+}
