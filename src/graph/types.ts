@@ -38,3 +38,16 @@ export const BYTES_PER_ELEMENT: Readonly<Record<DType, number>> = {
 export function formatShape(shape: Shape): string {
   return `(${shape.join(", ")})`;
 }
+
+/** The number ONNX has for each element type. */
+export const ONNX_DTYPES: Readonly<Record<DType, number>> = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  float64: 11,
+  bfloat16: 16,
+};

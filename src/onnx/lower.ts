@@ -1,0 +1,69 @@
+import { InternalError } from "../base/errors.js";
+import type { DType, TensorType } from "../graph/types.js";
+import { type Graph, topologicalOrder, type Value } from "../graph/value.js";
+import type { EngineCapabilities } from "../runtime/engine.js";
+import type { EmitOptions, Emitter } from "./emitter.js";
+import { encodeModel, type OnnxConstant, type OnnxNode } from "./model.js";
+
+/** Collects the nodes of one graph. */
+class ModelEmitter implements Emitter {
+  readonly nodes: OnnxNode[] = [];
+  readonly constants: OnnxConstant[] = [];
+  readonly #constantNames = new Map<string, string>();
+  scope = "";
+
+  constructor(readonly capabilities: EngineCapabilities) {}
+
+  node(opType: string, inputs: readonly string[], options: EmitOptions = {}): string {
+    const name = `${this.scope}/${opType}_${this.nodes.length}`;
+    const outputs = Array.from({ length: options.outputs ?? 1 }, (_, i) => (i === 0 ? name : `${name}_${i}`));
+    const { domain = "", attributes = {} } = options;
+    this.nodes.push({ opType, name, domain, inputs, outputs, attributes });
+    return name;
+  }
+
+  constant(dtype: DType, dims: readonly number[], values: readonly number[]): string {
+    const key = `${dtype}[${dims.join()}]${values.join()}`;
+    const known = this.#constantNames.get(key);
+    if (known !== undefined) return known;
+    const name = `constant_${this.constants.length}`;
+    this.#constantNames.set(key, name);
+    this.constants.push({ name, dtype, dims, values });
+    return name;
+  }
+}
+
+/**
+ * A graph as an ONNX model. Inputs are called i0, i1 … and outputs o0, o1 … in the graph's order, so that graphs of the
+ * same structure give the same bytes.
+ */
+export function lowerGraph(graph: Graph, capabilities: EngineCapabilities): Uint8Array {
+  const emitter = new ModelEmitter(capabilities);
+  const names = new Map<Value, string>();
+  const inputs = graph.inputs.map((value, i) => {
+    names.set(value, `i${i}`);
+    return [`i${i}`, value.type] as const;
+  });
+  const nameOf = (value: Value): string => {
+    const name = names.get(value);
+    if (name === undefined) throw new InternalError(`${graph.name} uses ${value.name}, which nothing computes.`);
+    return name;
+  };
+  for (const value of topologicalOrder(graph)) {
+    const node = value.node;
+    if (node === undefined) throw new InternalError(`${graph.name} reads ${value.name}, which is not among its inputs.`);
+    emitter.scope = node.scope;
+    const types = node.inputs.map((input) => input.type);
+    names.set(
+      value,
+      node.op.lower({ emit: emitter, inputs: node.inputs.map(nameOf), types, attrs: node.attrs, type: value.type }),
+    );
+  }
+  const outputs = graph.outputs.map((value, i) => {
+    // An Identity gives each output a name of its own, also where one value is asked for twice or is an input.
+    const name = `o${i}`;
+    emitter.nodes.push({ opType: "Identity", name, domain: "", inputs: [nameOf(value)], outputs: [name], attributes: {} });
+    return [name, value.type] as const satisfies readonly [string, TensorType];
+  });
+  return encodeModel({ name: graph.name, nodes: emitter.nodes, constants: emitter.constants, inputs, outputs });
+}

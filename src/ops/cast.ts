@@ -1,0 +1,13 @@
+import { type DType, ONNX_DTYPES } from "../graph/types.js";
+import { defineOp, type Op } from "./op.js";
+
+/** The same numbers in another element type. */
+export const cast: Op<1, { readonly to: DType }> = defineOp({
+  name: "cast",
+  arity: 1,
+  infer: ([x], { to }) => ({ dtype: to, shape: x.shape }),
+  gradient: ({ f, dy, inputs: [x] }) => [f.cast(dy, { to: x.type.dtype })],
+  lower: ({ emit, inputs, attrs }) => emit.node("Cast", inputs, { attributes: { to: ONNX_DTYPES[attrs.to] } }),
+  evaluate: ([x]) => x,
+  samples: [{ inputs: [{ shape: [2, 3] }], attrs: { to: "float64" } }],
+});

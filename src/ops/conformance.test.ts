@@ -1,0 +1,105 @@
+import { readdirSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { gradients } from "../autodiff/gradients.js";
+import { Random } from "../base/random.js";
+import { interpret } from "../graph/interpret.js";
+import { type NdArray, ndArray, sizeOf } from "../graph/nd-array.js";
+import type { DType } from "../graph/types.js";
+import { inputValue, nodeValue, type Value } from "../graph/value.js";
+import { lowerGraph } from "../onnx/lower.js";
+import type { Engine } from "../runtime/engine.js";
+import { createEngine } from "../runtime/engines.js";
+import { hostTensor, viewData, zeros } from "../runtime/host-tensor.js";
+import { ops } from "./index.js";
+import type { AnyOp, Attrs, Sample, SampleInput } from "./op.js";
+
+const cases = Object.values(ops).flatMap((op) => {
+  const definition = op.definition as unknown as AnyOp;
+  return definition.samples.map((sample, i) => ({ title: `${definition.name} ${i}`, definition, sample: sample as Sample<Attrs> }));
+});
+
+function makeInput(input: SampleInput, random: Random): NdArray {
+  const draw = (): number => {
+    if (input.kind === "index") return Math.floor(random.next() * input.below!);
+    if (input.kind === "positive") return 0.5 + random.next();
+    if (input.kind === "uniform") return random.next();
+    return random.normal();
+  };
+  return ndArray(input.shape, Float64Array.from({ length: sizeOf(input.shape) }, draw));
+}
+
+function build(definition: AnyOp, sample: Sample<Attrs>, float: DType): { inputs: Value[]; y: Value } {
+  const inputs = sample.inputs.map((input, i) => inputValue(`x${i}`, { dtype: input.dtype ?? float, shape: input.shape }));
+  const type = definition.infer(inputs.map((input) => input.type) as never, sample.attrs);
+  return { inputs, y: nodeValue(definition, inputs, sample.attrs, type) };
+}
+
+test("every file of the room is in the registry", () => {
+  const files = readdirSync(import.meta.dirname).filter((name) => !/^(op|index)\.ts$|\.test\.ts$/.test(name));
+  expect(Object.keys(ops)).toHaveLength(files.length);
+  for (const op of Object.values(ops)) expect(op.definition.samples.length).toBeGreaterThan(0);
+});
+
+describe("gradient against central differences in float64", () => {
+  test.each(cases)("$title", ({ definition, sample }) => {
+    if (definition.name === "crossEntropyGradient" || sample.inputs.length === 0) return;
+    const random = new Random(7);
+    const { inputs, y } = build(definition, sample, "float64");
+    const arrays = sample.inputs.map((input) => makeInput(input, random));
+    const outDims = interpret({ inputs, outputs: [y] }, arrays)[0]!.dims;
+    const weights = ndArray(outDims, Float64Array.from({ length: sizeOf(outDims) }, () => random.normal()));
+    const dy = inputValue("dy", { dtype: y.type.dtype, shape: outDims });
+    const wrt = inputs.filter((input) => input.type.dtype === "float64");
+    const results = gradients(new Map([[y, dy]]), wrt);
+    const loss = (): number => {
+      const [out] = interpret({ inputs, outputs: [y] }, arrays);
+      return out!.data.reduce((total, v, i) => total + v * weights.data[i]!, 0);
+    };
+    for (const [i, x] of wrt.entries()) {
+      const gradient = results[i];
+      if (gradient === undefined) continue;
+      const [computed] = interpret({ inputs: [...inputs, dy], outputs: [gradient] }, [...arrays, weights]);
+      const data = arrays[inputs.indexOf(x)]!.data;
+      for (let j = 0; j < data.length; j += 1) {
+        const [before, step] = [data[j]!, 1e-5];
+        data[j] = before + step;
+        const up = loss();
+        data[j] = before - step;
+        const down = loss();
+        data[j] = before;
+        expect(computed!.data[j]!, `d/d${x.name}[${j}]`).toBeCloseTo((up - down) / (2 * step), 6);
+      }
+    }
+  });
+});
+
+describe.each(["ort-native", "ort-node"] as const)("%s against the reference", (engineName) => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await createEngine({ engine: engineName });
+  });
+  afterAll(() => engine.close());
+
+  describe.each(["float32", "float64"] as const)("%s", (float) => {
+    test.each(cases)("$title", async ({ definition, sample }) => {
+      if (float === "float64" && ["rotary", "rmsNorm", "gelu"].includes(definition.name)) return; // float32 kernels only
+      const random = new Random(11);
+      const { inputs, y } = build(definition, sample, float);
+      const arrays = sample.inputs.map((input) => makeInput(input, random));
+      const [expected] = interpret({ inputs, outputs: [y] }, arrays);
+      expect(y.type.shape).toEqual(expected!.dims);
+      const session = await engine.compile(lowerGraph({ name: definition.name, inputs, outputs: [y] }, engine.capabilities));
+      const tensors = arrays.map((array, i) => {
+        const dtype = inputs[i]!.type.dtype;
+        const data = viewData(dtype, new ArrayBuffer(array.data.length * 8), 0, array.data.length);
+        array.data.forEach((v, j) => (data[j] = dtype === "int64" ? BigInt(v) : v));
+        return hostTensor(dtype, array.dims, data);
+      });
+      const out = zeros(y.type.dtype, expected!.dims);
+      await session.run(tensors, [out]);
+      await session.close();
+      const digits = y.type.dtype === "float64" && inputs.every((x) => x.type.dtype !== "float32") ? 9 : 4;
+      expected!.data.forEach((v, j) => expect(Number(out.data[j]), `element ${j}`).toBeCloseTo(v, digits));
+    });
+  });
+});

@@ -1,0 +1,84 @@
+import { add } from "./add.js";
+import { cast } from "./cast.js";
+import { concat } from "./concat.js";
+import { constant } from "./constant.js";
+import { crossEntropyGradient } from "./cross-entropy-gradient.js";
+import { crossEntropy } from "./cross-entropy.js";
+import { div } from "./div.js";
+import { dropout } from "./dropout.js";
+import { erf } from "./erf.js";
+import { exp } from "./exp.js";
+import { expandLike } from "./expand-like.js";
+import { floor } from "./floor.js";
+import { gather } from "./gather.js";
+import { gelu } from "./gelu.js";
+import { layerNorm } from "./layer-norm.js";
+import { log } from "./log.js";
+import { matmul } from "./matmul.js";
+import { mul } from "./mul.js";
+import { neg } from "./neg.js";
+import { offset } from "./offset.js";
+import { pad } from "./pad.js";
+import { reciprocal } from "./reciprocal.js";
+import { relu } from "./relu.js";
+import { reshape } from "./reshape.js";
+import { rmsNorm } from "./rms-norm.js";
+import { rotary } from "./rotary.js";
+import { scale } from "./scale.js";
+import { scatterRows } from "./scatter-rows.js";
+import { sigmoid } from "./sigmoid.js";
+import { silu } from "./silu.js";
+import { slice } from "./slice.js";
+import { softmax } from "./softmax.js";
+import { sqrt } from "./sqrt.js";
+import { step } from "./step.js";
+import { sub } from "./sub.js";
+import { sumSquare } from "./sum-square.js";
+import { sum } from "./sum.js";
+import { tanh } from "./tanh.js";
+import { transpose } from "./transpose.js";
+import { unsqueeze } from "./unsqueeze.js";
+
+/** Every op, by name. */
+export const ops = {
+  add,
+  cast,
+  concat,
+  constant,
+  crossEntropyGradient,
+  crossEntropy,
+  div,
+  dropout,
+  erf,
+  exp,
+  expandLike,
+  floor,
+  gather,
+  gelu,
+  layerNorm,
+  log,
+  matmul,
+  mul,
+  neg,
+  offset,
+  pad,
+  reciprocal,
+  relu,
+  reshape,
+  rmsNorm,
+  rotary,
+  scale,
+  scatterRows,
+  sigmoid,
+  silu,
+  slice,
+  softmax,
+  sqrt,
+  step,
+  sub,
+  sumSquare,
+  sum,
+  tanh,
+  transpose,
+  unsqueeze,
+};

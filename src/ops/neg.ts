@@ -1,0 +1,13 @@
+import { unaryMap } from "../graph/nd-array.js";
+import { defineOp, type Op } from "./op.js";
+
+/** y = −x. */
+export const neg: Op<1> = defineOp({
+  name: "neg",
+  arity: 1,
+  infer: ([x]) => x,
+  gradient: ({ f, dy }) => [f.neg(dy)],
+  lower: ({ emit, inputs }) => emit.node("Neg", inputs),
+  evaluate: ([x]) => unaryMap(x, (v) => -v),
+  samples: [{ inputs: [{ shape: [3, 4] }], attrs: {} }],
+});

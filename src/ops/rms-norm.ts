@@ -1,0 +1,42 @@
+import { ndArray, rowsOf } from "../graph/nd-array.js";
+import { defineOp, type Op } from "./op.js";
+
+/**
+ * y = x / √(mean(x²) + epsilon) ⊙ weight, over the last axis.
+ *
+ * Shapes: x (…, D), weight (D) → (…, D).
+ *
+ * @see Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv:1910.07467, eq. 4
+ */
+export const rmsNorm: Op<2, { readonly epsilon: number }> = defineOp({
+  name: "rmsNorm",
+  arity: 2,
+  infer: ([x]) => x,
+  // x̂ = x / rms; g = dy ⊙ w; dx = (g − x̂ mean(g ⊙ x̂)) / rms; dw = Σ dy ⊙ x̂
+  gradient({ f, dy, inputs: [x, weight], attrs: { epsilon } }) {
+    const width = x.type.shape.at(-1) as number;
+    const square = f.sumSquare(x);
+    const inverse = f.reciprocal(f.sqrt(f.offset(f.scale(square, { by: 1 / width }), { by: epsilon })));
+    const normal = f.mul(x, inverse);
+    const dx = () => {
+      const g = f.mul(dy, weight);
+      const mean = f.scale(f.sum(f.mul(g, normal), { axis: -1, keep: true }), { by: 1 / width });
+      return f.mul(f.sub(g, f.mul(normal, mean)), inverse);
+    };
+    return [dx, () => f.mul(dy, normal)];
+  },
+  lower: ({ emit, inputs, attrs: { epsilon } }) =>
+    emit.node("SimplifiedLayerNormalization", inputs, { attributes: { axis: -1, epsilon: { float: epsilon } } }),
+  evaluate([x, weight], { epsilon }) {
+    const y = ndArray(x.dims, x.data.slice());
+    for (const row of rowsOf(y)) {
+      const rms = Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / row.length + epsilon);
+      row.forEach((v, i) => (row[i] = (v / rms) * weight.data[i]!));
+    }
+    return y;
+  },
+  samples: [
+    { inputs: [{ shape: [3, 8] }, { shape: [8] }], attrs: { epsilon: 1e-5 } },
+    { inputs: [{ shape: [2, 3, 4] }, { shape: [4] }], attrs: { epsilon: 1e-6 } },
+  ],
+});
