@@ -59,11 +59,32 @@ export function lowerGraph(graph: Graph, capabilities: EngineCapabilities): Uint
       node.op.lower({ emit: emitter, inputs: node.inputs.map(nameOf), types, attrs: node.attrs, type: value.type }),
     );
   }
-  const outputs = graph.outputs.map((value, i) => {
-    // An Identity gives each output a name of its own, also where one value is asked for twice or is an input.
-    const name = `o${i}`;
-    emitter.nodes.push({ opType: "Identity", name, domain: "", inputs: [nameOf(value)], outputs: [name], attributes: {} });
-    return [name, value.type] as const satisfies readonly [string, TensorType];
+  const nodes = nameOutputs(emitter.nodes, graph.outputs.map(nameOf), new Set(inputs.map(([name]) => name)));
+  const outputs = graph.outputs.map((value, i): readonly [string, TensorType] => [`o${i}`, value.type]);
+  return encodeModel({
+    name: graph.name,
+    nodes,
+    constants: emitter.constants,
+    inputs,
+    outputs,
   });
-  return encodeModel({ name: graph.name, nodes: emitter.nodes, constants: emitter.constants, inputs, outputs });
+}
+
+/** Gives the results their names o0, o1 …; a copy is made only of inputs, constants and what is asked for twice. */
+function nameOutputs(nodes: readonly OnnxNode[], results: readonly string[], inputs: ReadonlySet<string>): OnnxNode[] {
+  const renamed = new Map<string, string>();
+  const copies: OnnxNode[] = [];
+  const computed = new Set(nodes.flatMap((node) => node.outputs));
+  for (const [i, result] of results.entries()) {
+    const name = `o${i}`;
+    if (computed.has(result) && !inputs.has(result) && !renamed.has(result)) {
+      renamed.set(result, name);
+    } else {
+      const source = renamed.get(result) ?? result;
+      copies.push({ opType: "Identity", name, domain: "", inputs: [source], outputs: [name], attributes: {} });
+    }
+  }
+  const rename = (name: string): string => renamed.get(name) ?? name;
+  const named = nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) }));
+  return [...named, ...copies];
 }

@@ -39,6 +39,7 @@ export const crossEntropyGradient: Op<3> = defineOp({
     });
     return y;
   },
+  firstOrder: true,
   samples: [
     {
       inputs: [{ shape: [4, 6] }, { shape: [4], kind: "index", below: 6, dtype: "int64" }, { shape: [4] }],

@@ -11,5 +11,6 @@ export const erf: Op<1> = defineOp({
   gradient: ({ f, dy, inputs: [x] }) => [f.mul(dy, f.scale(f.exp(f.neg(f.mul(x, x))), { by: 2 / Math.sqrt(Math.PI) }))],
   lower: ({ emit, inputs }) => emit.node("Erf", inputs),
   evaluate: ([x]) => unaryMap(x, erfOf),
+  float32Only: true,
   samples: [{ inputs: [{ shape: [3, 4] }], attrs: {} }],
 });

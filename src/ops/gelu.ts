@@ -34,6 +34,7 @@ export const gelu: Op<1, { readonly approximate: "none" | "tanh" }> = defineOp({
         ? 0.5 * v * (1 + erf(v * Math.SQRT1_2))
         : 0.5 * v * (1 + Math.tanh(ROOT * (v + 0.044715 * v ** 3))),
     ),
+  float32Only: true,
   samples: [
     { inputs: [{ shape: [3, 5] }], attrs: { approximate: "none" } },
     { inputs: [{ shape: [3, 5] }], attrs: { approximate: "tanh" } },

@@ -60,10 +60,14 @@ export interface OpDefinition<N extends number, A> {
   /** Plain float64 reference, for tests and nothing else. */
   evaluate(inputs: Tuple<N, NdArray>, attrs: A): NdArray;
   readonly samples: readonly Sample<NoInfer<A>>[];
+  /** The runtime has kernels for float32 alone. */
+  readonly float32Only?: boolean;
+  /** The gradient rule throws: second derivatives are not offered. */
+  readonly firstOrder?: boolean;
 }
 
 /** An op as graphs hold it, whatever its arity and attributes. */
-export type AnyOp = Pick<OpDefinition<number, Attrs>, "name" | "infer" | "gradient" | "lower" | "evaluate" | "samples">;
+export type AnyOp = Omit<OpDefinition<number, Attrs>, "arity">;
 
 type Call<N extends number, A> = keyof A extends never
   ? (...inputs: Tuple<N, Value>) => Value

@@ -35,6 +35,7 @@ export const rmsNorm: Op<2, { readonly epsilon: number }> = defineOp({
     }
     return y;
   },
+  float32Only: true,
   samples: [
     { inputs: [{ shape: [3, 8] }, { shape: [8] }], attrs: { epsilon: 1e-5 } },
     { inputs: [{ shape: [2, 3, 4] }, { shape: [4] }], attrs: { epsilon: 1e-6 } },

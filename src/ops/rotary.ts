@@ -51,6 +51,7 @@ export const rotary: Op<4, { readonly heads: number }> = defineOp({
     }
     return y;
   },
+  float32Only: true,
   samples: [
     {
       inputs: [

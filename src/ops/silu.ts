@@ -15,10 +15,9 @@ export const silu: Op<1> = defineOp({
     const s = f.sigmoid(x);
     return [f.mul(dy, f.add(s, f.sub(y, f.mul(y, s))))];
   },
-  lower: ({ emit, inputs, type }) =>
-    type.dtype === "float32"
-      ? emit.node("QuickGelu", inputs, { domain: "com.microsoft", attributes: { alpha: { float: 1 } } })
-      : emit.node("Mul", [inputs[0], emit.node("Sigmoid", inputs)]),
+  lower: ({ emit, inputs }) =>
+    emit.node("QuickGelu", inputs, { domain: "com.microsoft", attributes: { alpha: { float: 1 } } }),
   evaluate: ([x]) => unaryMap(x, (v) => v / (1 + Math.exp(-v))),
+  float32Only: true,
   samples: [{ inputs: [{ shape: [3, 5] }], attrs: {} }],
 });

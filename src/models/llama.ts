@@ -1,0 +1,24 @@
+import { decoderFromConfig } from "../nn/decoder-config.js";
+import { defineModel } from "./model.js";
+
+/**
+ * Llama, SmolLM and whatever else says `model_type: "llama"`.
+ *
+ * @see Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", arXiv:2302.13971
+ */
+export const llama = defineModel({
+  modelType: "llama",
+  title: "Llama",
+  causalLM(config) {
+    const bias = config.flag("attention_bias", false);
+    return decoderFromConfig(config, {
+      family: "Llama",
+      projectionBias: bias,
+      outputBias: bias,
+      feedForwardBias: config.flag("mlp_bias", false),
+      queryKeyNorm: false,
+    });
+  },
+  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  contextLength: (config) => config.count("max_position_embeddings", 2048),
+});

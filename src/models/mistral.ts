@@ -1,0 +1,23 @@
+import { decoderFromConfig } from "../nn/decoder-config.js";
+import { defineModel } from "./model.js";
+
+/**
+ * Mistral: Llama with a sliding window.
+ *
+ * @see Jiang et al., "Mistral 7B", arXiv:2310.06825, §2
+ */
+export const mistral = defineModel({
+  modelType: "mistral",
+  title: "Mistral",
+  causalLM: (config) =>
+    decoderFromConfig(config, {
+      family: "Mistral",
+      projectionBias: false,
+      outputBias: false,
+      feedForwardBias: false,
+      queryKeyNorm: false,
+      window: "sliding_window" in config.values ? config.optional("sliding_window") : 4096,
+    }),
+  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  contextLength: (config) => config.count("max_position_embeddings", 131_072),
+});

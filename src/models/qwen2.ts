@@ -1,0 +1,23 @@
+import { decoderFromConfig, windowTraits } from "../nn/decoder-config.js";
+import { defineModel } from "./model.js";
+
+/**
+ * Qwen2: Llama with biases on query, key and value; layers from `max_window_layers` on may have a sliding window.
+ *
+ * @see Yang et al., "Qwen2 Technical Report", arXiv:2407.10671, §2.2
+ */
+export const qwen2 = defineModel({
+  modelType: "qwen2",
+  title: "Qwen2",
+  causalLM: (config) =>
+    decoderFromConfig(config, {
+      family: "Qwen2",
+      projectionBias: true,
+      outputBias: false,
+      feedForwardBias: false,
+      queryKeyNorm: false,
+      ...windowTraits(config),
+    }),
+  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  contextLength: (config) => config.count("max_position_embeddings", 32_768),
+});

@@ -1,0 +1,25 @@
+import { decoderFromConfig, windowTraits } from "../nn/decoder-config.js";
+import { defineModel } from "./model.js";
+
+/**
+ * Qwen3: Llama with RMS norms over each query and key head.
+ *
+ * @see Yang et al., "Qwen3 Technical Report", arXiv:2505.09388, §2
+ */
+export const qwen3 = defineModel({
+  modelType: "qwen3",
+  title: "Qwen3",
+  causalLM: (config) => {
+    const bias = config.flag("attention_bias", false);
+    return decoderFromConfig(config, {
+      family: "Qwen3",
+      projectionBias: bias,
+      outputBias: bias,
+      feedForwardBias: false,
+      queryKeyNorm: true,
+      ...windowTraits(config),
+    });
+  },
+  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  contextLength: (config) => config.count("max_position_embeddings", 32_768),
+});

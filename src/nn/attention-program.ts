@@ -1,0 +1,56 @@
+import { gradients } from "../autodiff/gradients.js";
+import { type Graph, inputValue, type Value } from "../graph/value.js";
+import { ops as f } from "../ops/index.js";
+import type { AttentionStage } from "./stage.js";
+
+type Sizes = Pick<AttentionStage, "heads" | "keyValueHeads" | "headDim" | "scale">;
+
+/** Graphs of attention for T queries over S keys of one row. */
+export interface AttentionGraphs {
+  /** Inputs query, key, value and, where masked, the mask (G T, S); output context. */
+  readonly forward: Graph;
+  /** Inputs as above, then d context and, where accumulating, d key and d value so far; outputs d query, d key, d value. */
+  readonly backward: Graph;
+}
+
+/**
+ * context = softmax(scale · Q Kᵀ + mask) V, the G = H / K query heads of one key/value head as rows of one product, so that
+ * keys and values are never repeated.
+ */
+function attend(query: Value, key: Value, value: Value, mask: Value | undefined, sizes: Sizes): Value {
+  const { heads, keyValueHeads: K, headDim: d, scale } = sizes;
+  const G = heads / K;
+  const rows = f.transpose(f.reshape(query, { shape: ["T", K, G, d] }), { axes: [1, 2, 0, 3] }); // (K, G, T, d)
+  const q = f.reshape(rows, { shape: [K, "GT", d] });
+  const k = f.transpose(f.reshape(key, { shape: ["S", K, d] }), { axes: [1, 0, 2] }); // (K, S, d)
+  const v = f.transpose(f.reshape(value, { shape: ["S", K, d] }), { axes: [1, 0, 2] });
+  const scores = f.matmul(q, k, { transposeB: true, alpha: scale }); // (K, GT, S)
+  const weights = f.softmax(mask === undefined ? scores : f.add(scores, mask));
+  const context = f.reshape(f.matmul(weights, v, {}), { shape: [K, G, "T", d] });
+  return f.reshape(f.transpose(context, { axes: [2, 0, 1, 3] }), { shape: ["T", heads * d] });
+}
+
+/** Builds both graphs. */
+export function attentionGraphs(sizes: Sizes, options: { masked: boolean; accumulate: boolean }): AttentionGraphs {
+  const { heads, keyValueHeads, headDim } = sizes;
+  const input = (name: string, rows: string, width: number | string): Value =>
+    inputValue(name, { dtype: "float32", shape: [rows, width] });
+  const query = input("query", "T", heads * headDim);
+  const key = input("key", "S", keyValueHeads * headDim);
+  const value = input("value", "S", keyValueHeads * headDim);
+  const mask = options.masked ? input("mask", "GT", "S") : undefined;
+  const context = attend(query, key, value, mask, sizes);
+  const inputs = mask === undefined ? [query, key, value] : [query, key, value, mask];
+  const dContext = input("d_context", "T", heads * headDim);
+  const [dQuery, dKey, dValue] = gradients(new Map([[context, dContext]]), [query, key, value]) as [Value, Value, Value];
+  const rest = options.accumulate ? [inputValue("rest_key", key.type), inputValue("rest_value", value.type)] : [];
+  const sum = (dx: Value, sofar: Value | undefined): Value => (sofar === undefined ? dx : f.add(dx, sofar));
+  return {
+    forward: { name: "attention", inputs, outputs: [context] },
+    backward: {
+      name: "attention_backward",
+      inputs: [...inputs, dContext, ...rest],
+      outputs: [dQuery, sum(dKey, rest[0]), sum(dValue, rest[1])],
+    },
+  };
+}

@@ -1,0 +1,36 @@
+import type { Value } from "../graph/value.js";
+import { Module } from "./module.js";
+import { Parameter } from "./parameter.js";
+import type { EmbeddingSite } from "./site.js";
+import type { Trace } from "./trace.js";
+
+/**
+ * Rows of a table: y = W[ids].
+ *
+ * Shapes: ids (N) int64 → (N, D); weight (V, D).
+ */
+export class Embedding extends Module {
+  readonly kind = "Embedding";
+  readonly weight: Parameter;
+
+  constructor(
+    readonly vocabularySize: number,
+    readonly width: number,
+  ) {
+    super();
+    this.weight = new Parameter([vocabularySize, width]);
+  }
+
+  forward(t: Trace, ids: Value): Value {
+    return t.adapt(this, ids, (input) => {
+      // The rows are taken before the cast, so that a half-precision table is never inflated.
+      const rows = t.f.gather(t.storedParameter(this.weight), input);
+      return rows.type.dtype === "float32" ? rows : t.f.cast(rows, { to: "float32" });
+    });
+  }
+
+  override site(): EmbeddingSite {
+    const { vocabularySize, width, weight } = this;
+    return { kind: "embedding", module: this, vocabularySize, width, weight };
+  }
+}

@@ -1,0 +1,79 @@
+import { InternalError } from "../base/errors.js";
+import type { Dim, TensorType } from "../graph/types.js";
+import type { RunOptions } from "../runtime/engine.js";
+import { type HostTensor, hostTensor } from "../runtime/host-tensor.js";
+import type { Parameter } from "./parameter.js";
+import type { SessionCache } from "./session-cache.js";
+import type { BoundGraph, Source } from "./token-program.js";
+
+/** Finds the tensor of a source that is not a parameter. */
+export type Resolve = (source: Exclude<Source, { kind: "parameter" }>) => HostTensor;
+
+/** Numbers of the named sizes that the parameters of a graph bring, such as ranks. */
+export function symbolSizes(bound: BoundGraph): Map<string, number> {
+  const sizes = new Map<string, number>();
+  for (const source of bound.sources) {
+    if (source.kind !== "parameter") continue;
+    for (const [axis, dim] of source.parameter.type.shape.entries()) {
+      if (typeof dim === "string") sizes.set(dim, source.parameter.shape[axis]!);
+    }
+  }
+  return sizes;
+}
+
+/** The sizes a type has in this run. */
+export function resolveDims(type: TensorType, sizes: ReadonlyMap<string, number>): number[] {
+  return type.shape.map((dim: Dim) => {
+    const size = typeof dim === "number" ? dim : sizes.get(dim);
+    if (size === undefined) throw new InternalError(`The size ${dim} is not known when the graph runs.`);
+    return size;
+  });
+}
+
+/** Compiles a bound graph at its first use and runs it. */
+export async function runBound(
+  sessions: SessionCache,
+  bound: BoundGraph,
+  resolve: Resolve,
+  outputs: readonly HostTensor[],
+  options: RunOptions,
+): Promise<void> {
+  const session = await compileBound(sessions, bound);
+  const inputs = bound.sources.map((source) =>
+    source.kind === "parameter" ? source.parameter.tensor : resolve(source),
+  );
+  await session.run(inputs, outputs, options);
+}
+
+const compiled = new WeakMap<BoundGraph, Map<SessionCache, ReturnType<SessionCache["compile"]>>>();
+
+/** The session of a bound graph; lowering happens once for each graph and cache. */
+export function compileBound(sessions: SessionCache, bound: BoundGraph): ReturnType<SessionCache["compile"]> {
+  const known = compiled.get(bound) ?? new Map<SessionCache, ReturnType<SessionCache["compile"]>>();
+  compiled.set(bound, known);
+  const session = known.get(sessions) ?? sessions.compile(bound.graph);
+  known.set(sessions, session);
+  return session;
+}
+
+/** Adds a gradient to what a parameter has. */
+export function addGradient(parameter: Parameter, gradient: HostTensor): void {
+  const values = gradient.data as Float32Array;
+  if (parameter.grad === undefined) {
+    parameter.grad = values.slice();
+    return;
+  }
+  const sum = parameter.grad;
+  for (let i = 0; i < sum.length; i += 1) sum[i]! += values[i]!;
+}
+
+/** A column of int64 from int32. */
+export function int64Tensor(values: Int32Array): HostTensor {
+  const wide = new BigInt64Array(values.length);
+  const words = new Int32Array(wide.buffer);
+  for (let i = 0; i < values.length; i += 1) {
+    words[2 * i] = values[i]!;
+    words[2 * i + 1] = values[i]! >> 31;
+  }
+  return hostTensor("int64", [values.length], wide);
+}

@@ -1,0 +1,38 @@
+import type { Value } from "../graph/value.js";
+import { Module } from "./module.js";
+import { Parameter } from "./parameter.js";
+import type { LinearSite } from "./site.js";
+import type { Trace } from "./trace.js";
+
+/**
+ * y = x Wᵀ + b.
+ *
+ * Shapes: x (N, in) → (N, out); weight (out, in); bias (out).
+ */
+export class Linear extends Module {
+  readonly kind = "Linear";
+  readonly weight: Parameter;
+  readonly bias?: Parameter;
+
+  constructor(
+    readonly inFeatures: number,
+    readonly outFeatures: number,
+    options: { readonly bias?: boolean; readonly weight?: Parameter } = {},
+  ) {
+    super();
+    this.weight = options.weight ?? new Parameter([outFeatures, inFeatures]);
+    if (options.bias === true) this.bias = new Parameter([outFeatures]);
+  }
+
+  forward(t: Trace, x: Value): Value {
+    return t.adapt(this, x, (input) => {
+      const y = t.f.matmul(input, t.parameter(this.weight), { transposeB: true }); // (N, out)
+      return this.bias === undefined ? y : t.f.add(y, t.parameter(this.bias));
+    });
+  }
+
+  override site(): LinearSite {
+    const { inFeatures, outFeatures, weight, bias } = this;
+    return { kind: "linear", module: this, inFeatures, outFeatures, weight, bias };
+  }
+}

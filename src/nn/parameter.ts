@@ -1,0 +1,87 @@
+import { InternalError } from "../base/errors.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
+import type { DType, Shape, TensorType } from "../graph/types.js";
+import { elementCount, type HostTensor, zeros } from "../runtime/host-tensor.js";
+
+export interface ParameterOptions {
+  readonly dtype?: DType;
+  /** Sizes that graphs keep symbolic, such as the rank of an adapter. */
+  readonly symbolic?: Shape;
+  readonly trainable?: boolean;
+}
+
+/**
+ * A tensor of weights: its size is known at once, its elements when it is loaded.
+ *
+ * Weights of a checkpoint stay in the element type of the file (float32, float16, bfloat16); graphs compute in float32.
+ */
+export class Parameter {
+  /** Full name, as Hugging Face writes it; set when the model tree is named. */
+  name = "";
+  readonly shape: readonly number[];
+  /** dL/dW, summed over the calls of `backward` since the last `zeroGrad`; undefined before the first. */
+  grad: Float32Array | undefined;
+  trainable: boolean;
+  #type: TensorType;
+  #tensor: HostTensor | undefined;
+  #load: (() => HostTensor) | undefined;
+
+  constructor(shape: readonly number[], options: ParameterOptions = {}) {
+    this.shape = shape;
+    this.trainable = options.trainable ?? false;
+    this.#type = { dtype: options.dtype ?? "float32", shape: options.symbolic ?? shape };
+  }
+
+  /** Element type and sizes as graphs see them. */
+  get type(): TensorType {
+    return this.#type;
+  }
+
+  get size(): number {
+    return elementCount(this.shape);
+  }
+
+  /** Says where the elements come from, without reading them yet. */
+  defer(dtype: DType, load: () => HostTensor): void {
+    this.#type = { dtype, shape: this.#type.shape };
+    this.#tensor = undefined;
+    this.#load = load;
+  }
+
+  /** Takes these elements. */
+  assign(tensor: HostTensor): void {
+    if (elementCount(tensor.dims) !== this.size) {
+      throw new InternalError(`${this.name} has ${this.size} elements and was given ${elementCount(tensor.dims)}.`);
+    }
+    this.#type = { dtype: tensor.dtype, shape: this.#type.shape };
+    this.#tensor = tensor;
+    this.#load = undefined;
+  }
+
+  get loaded(): boolean {
+    return this.#tensor !== undefined;
+  }
+
+  /** The elements in the stored type; read on first use. */
+  get tensor(): HostTensor {
+    if (this.#tensor === undefined) {
+      if (this.#load === undefined) throw new InternalError(`${this.name} was used before it was loaded.`);
+      this.#tensor = this.#load();
+    }
+    return this.#tensor;
+  }
+
+  /** The elements as float32: the live array of a float32 parameter, a converted copy of any other. */
+  get data(): Float32Array {
+    const { dtype, data } = this.tensor;
+    if (dtype === "bfloat16") return bfloat16ToFloat32(data as Uint16Array);
+    if (dtype === "float16") return float16ToFloat32(data as Uint16Array);
+    return data as Float32Array;
+  }
+
+  /** Makes room for float32 elements of this parameter's own, all zero. */
+  allocate(): Float32Array {
+    this.assign(zeros("float32", this.shape));
+    return this.tensor.data as Float32Array;
+  }
+}

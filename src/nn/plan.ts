@@ -1,0 +1,92 @@
+import type { AttentionStage, StagedModel } from "./stage.js";
+import { tokenPrograms, type TracedStage, traceStage, type TokenProgram } from "./token-program.js";
+
+/** A version of a stream: a stage that writes a stream makes a new one. */
+export type Slot = number;
+
+interface PlannedStreams {
+  readonly reads: Readonly<Record<string, Slot>>;
+  readonly writes: Readonly<Record<string, Slot>>;
+}
+
+export interface PlannedTokens extends PlannedStreams {
+  readonly kind: "tokens";
+  readonly name: string;
+  readonly index: number;
+  readonly widths: Readonly<Record<string, number>>;
+  readonly save: TokenProgram;
+  readonly recompute: TokenProgram;
+}
+
+export interface PlannedAttention extends PlannedStreams {
+  readonly kind: "attention";
+  readonly name: string;
+  readonly stage: AttentionStage;
+  /** Whether something below is trained. */
+  readonly backward: boolean;
+}
+
+export type PlannedStage = PlannedTokens | PlannedAttention;
+
+/** The order of work for one state of a model: what is attached, what is trained. */
+export interface Plan {
+  readonly stages: readonly PlannedStage[];
+  /** The slot that the head reads, and whether its gradient is of use. */
+  readonly hidden: Slot;
+  readonly hiddenWanted: boolean;
+}
+
+const ATTENTION_READS = ["query", "key", "value"] as const;
+
+interface Draft extends PlannedStreams {
+  readonly traced: TracedStage | undefined;
+  readonly attention: AttentionStage | undefined;
+}
+
+/** Decides which values flow where, and how far down the backward pass has to go. */
+export function makePlan(model: StagedModel, options: { training: boolean; gradients: boolean }): Plan {
+  const current = new Map<string, Slot>();
+  const needy = new Set<Slot>();
+  let slots = 0;
+  const drafts = model.stages.map((stage): Draft => {
+    const traced = stage.kind === "tokens" ? traceStage(stage, options.training) : undefined;
+    const attention = stage.kind === "attention" ? stage : undefined;
+    const readNames = stage.kind === "tokens" ? Object.keys(stage.reads) : ATTENTION_READS;
+    const writeNames = stage.kind === "tokens" ? Object.keys(stage.writes) : ["context"];
+    const reads = Object.fromEntries(readNames.map((name) => [name, current.get(name)!]));
+    const trains = options.gradients && (traced?.trained.length ?? 0) > 0;
+    const needs = trains || Object.values(reads).some((slot) => needy.has(slot));
+    const writes = Object.fromEntries(
+      writeNames.map((name) => {
+        const slot = slots++;
+        current.set(name, slot);
+        if (needs) needy.add(slot);
+        return [name, slot];
+      }),
+    );
+    return { traced, attention, reads, writes };
+  });
+
+  const hidden = current.get(model.hidden.stream)!;
+  const live = new Set<Slot>(needy.has(hidden) ? [hidden] : []);
+  const names = (record: Readonly<Record<string, Slot>>, keep: (slot: Slot) => boolean): Set<string> =>
+    new Set(Object.keys(record).filter((name) => keep(record[name]!)));
+  const stages = drafts.map((draft, index) => ({ draft, index })).reverse().map(({ draft, index }): PlannedStage => {
+    const { reads, writes, traced, attention } = draft;
+    const stage = model.stages[index]!;
+    if (attention !== undefined) {
+      const backward = live.has(writes["context"]!);
+      if (backward) for (const slot of Object.values(reads)) live.add(slot);
+      return { kind: "attention", name: stage.name, stage: attention, reads, writes, backward };
+    }
+    const programs = tokenPrograms(traced!, {
+      wanted: names(reads, (slot) => needy.has(slot)),
+      accumulated: names(reads, (slot) => live.has(slot)),
+      seeded: options.gradients ? names(writes, (slot) => live.has(slot)) : new Set(),
+    });
+    for (const name of programs.save.backward?.streams ?? []) live.add(reads[name]!);
+    const widths = (stage as Extract<typeof stage, { kind: "tokens" }>).writes;
+    return { kind: "tokens", name: stage.name, index, widths, reads, writes, ...programs };
+  });
+  return { stages: stages.reverse(), hidden, hiddenWanted: needy.has(hidden) };
+}

@@ -1,0 +1,112 @@
+import { ConfigError } from "../base/errors.js";
+import { type HostTensor, hostTensor } from "../runtime/host-tensor.js";
+
+/** How rotary angles are stretched for contexts longer than the model was trained on. */
+export type RopeScaling =
+  | { readonly kind: "default" }
+  | { readonly kind: "linear"; readonly factor: number }
+  | { readonly kind: "dynamic"; readonly factor: number; readonly trainedLength: number }
+  | {
+      readonly kind: "llama3";
+      readonly factor: number;
+      readonly lowFrequencyFactor: number;
+      readonly highFrequencyFactor: number;
+      readonly trainedLength: number;
+    };
+
+export interface RopeOptions {
+  readonly theta: number;
+  /** Width of a head that is rotated. */
+  readonly dim: number;
+  readonly scaling: RopeScaling;
+}
+
+const number = (source: Record<string, unknown>, key: string, fallback?: number): number => {
+  const value = source[key] ?? fallback;
+  if (typeof value === "number") return value;
+  throw new ConfigError({
+    code: "config_value",
+    summary: `config.json: rope_scaling.${key} is ${JSON.stringify(value)}; a number was expected.`,
+    fields: { key: `rope_scaling.${key}`, value },
+  });
+};
+
+/** Reads the rotary settings of a Hugging Face config, in the spelling of transformers 4 or 5. */
+export function readRope(config: Readonly<Record<string, unknown>>, dim: number): RopeOptions {
+  const parameters = (config["rope_parameters"] ?? config["rope_scaling"] ?? {}) as Record<string, unknown>;
+  const theta = number({ ...config, ...parameters }, "rope_theta", 10_000);
+  const kind = (parameters["rope_type"] ?? parameters["type"] ?? "default") as string;
+  const trainedLength = number(parameters, "original_max_position_embeddings", config["max_position_embeddings"] as number);
+  if (kind === "default") return { theta, dim, scaling: { kind } };
+  const factor = number(parameters, "factor");
+  if (kind === "linear") return { theta, dim, scaling: { kind, factor } };
+  if (kind === "dynamic") return { theta, dim, scaling: { kind, factor, trainedLength } };
+  if (kind === "llama3") {
+    const lowFrequencyFactor = number(parameters, "low_freq_factor");
+    const highFrequencyFactor = number(parameters, "high_freq_factor");
+    return { theta, dim, scaling: { kind, factor, lowFrequencyFactor, highFrequencyFactor, trainedLength } };
+  }
+  throw new ConfigError({
+    code: "rope_kind_unknown",
+    summary: `config.json: rope scaling of kind "${kind}" is not known.`,
+    facts: [["known kinds", "default, linear, dynamic, llama3"]],
+    fields: { kind },
+  });
+}
+
+/** θ_i = theta^(−2i/dim), scaled. */
+function frequencies({ theta, dim, scaling }: RopeOptions, length: number): Float64Array {
+  const plain = (base: number) => Float64Array.from({ length: dim / 2 }, (_, i) => base ** ((-2 * i) / dim));
+  switch (scaling.kind) {
+    case "default":
+      return plain(theta);
+    case "linear":
+      return plain(theta).map((value) => value / scaling.factor);
+    case "dynamic": {
+      const reach = Math.max(length, scaling.trainedLength) / scaling.trainedLength;
+      return plain(theta * (scaling.factor * reach - (scaling.factor - 1)) ** (dim / (dim - 2)));
+    }
+    case "llama3":
+      return plain(theta).map((value) => {
+        const wavelength = (2 * Math.PI) / value;
+        const [low, high] = [scaling.lowFrequencyFactor, scaling.highFrequencyFactor];
+        if (wavelength > scaling.trainedLength / low) return value / scaling.factor;
+        if (wavelength < scaling.trainedLength / high) return value;
+        const smooth = (scaling.trainedLength / wavelength - low) / (high - low);
+        return ((1 - smooth) * value) / scaling.factor + smooth * value;
+      });
+  }
+}
+
+/** Tables of cos and sin, one row a position: (P, dim/2) each. They grow as longer batches come. */
+export class RopeTables {
+  #length = 0;
+  #tables: { cos: HostTensor; sin: HostTensor } | undefined;
+
+  constructor(readonly options: RopeOptions) {}
+
+  /** Tables that reach at least `length` positions. */
+  upTo(length: number): { cos: HostTensor; sin: HostTensor } {
+    const exact = this.options.scaling.kind === "dynamic";
+    if (this.#tables !== undefined && (exact ? this.#length === length : this.#length >= length)) return this.#tables;
+    const rows = exact ? length : Math.max(64, 2 ** Math.ceil(Math.log2(length)));
+    const theta = frequencies(this.options, length);
+    const half = theta.length;
+    const cos = new Float32Array(rows * half);
+    const sin = new Float32Array(rows * half);
+    for (let p = 0; p < rows; p += 1) {
+      for (let i = 0; i < half; i += 1) {
+        // float32 at the same places as the reference: frequency, then angle.
+        const angle = Math.fround(p * Math.fround(theta[i]!));
+        cos[p * half + i] = Math.cos(angle);
+        sin[p * half + i] = Math.sin(angle);
+      }
+    }
+    this.#length = exact ? length : rows;
+    this.#tables = {
+      cos: hostTensor("float32", [rows, half], cos),
+      sin: hostTensor("float32", [rows, half], sin),
+    };
+    return this.#tables;
+  }
+}

@@ -1,0 +1,292 @@
+import { InternalError } from "../base/errors.js";
+import { Random } from "../base/random.js";
+import type { Engine } from "../runtime/engine.js";
+import { type HostTensor, hostTensor, zeros } from "../runtime/host-tensor.js";
+import { type ActivationPolicy, chooseActivations } from "./activation-policy.js";
+import { AttentionRunner } from "./attention-runner.js";
+import { BufferPool } from "./buffer-pool.js";
+import { addGradient, resolveDims, runBound, symbolSizes } from "./graph-runner.js";
+import type { KeyValueCache } from "./key-value-cache.js";
+import { makePlan, type Plan, type PlannedAttention, type PlannedStage, type PlannedTokens, type Slot } from "./plan.js";
+import { SessionCache } from "./session-cache.js";
+import type { StagedModel, TokenBatch } from "./stage.js";
+import { TOKENS } from "./trace.js";
+import type { Source, TokenProgram } from "./token-program.js";
+
+export interface PassOptions {
+  /** Whether dropout is on. */
+  readonly training?: boolean | undefined;
+  /** Whether `backward` will be called. */
+  readonly gradients?: boolean | undefined;
+  readonly cache?: KeyValueCache | undefined;
+  /** Seed of the dropout masks of this pass. */
+  readonly seed?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RunnerOptions {
+  /** Bytes of matrix products kept for the backward pass; without it, all are kept. */
+  readonly activationBytes?: number | undefined;
+}
+
+/** Runs the stages of a model forward and backward, sharing compiled graphs between layers and memory between steps. */
+export class Runner {
+  readonly sessions: SessionCache;
+  readonly pool = new BufferPool();
+  readonly attention: AttentionRunner;
+  /** What was decided about activations in the last step with gradients. */
+  lastPolicy: ActivationPolicy | undefined;
+  #plans = new Map<string, Plan>();
+
+  constructor(
+    readonly model: StagedModel,
+    readonly engine: Engine,
+    readonly options: RunnerOptions = {},
+  ) {
+    this.sessions = new SessionCache(engine);
+    this.attention = new AttentionRunner(this.sessions);
+  }
+
+  /** Must be called when adapters come, go, or change what is trained. */
+  invalidate(): void {
+    this.#plans.clear();
+  }
+
+  plan(options: { training: boolean; gradients: boolean }): Plan {
+    const key = `${options.training}/${options.gradients}`;
+    let plan = this.#plans.get(key);
+    if (plan === undefined) {
+      plan = makePlan(this.model, options);
+      this.#plans.set(key, plan);
+    }
+    return plan;
+  }
+
+  /** Runs all stages; the result holds the hidden states, and what the backward pass needs where asked for. */
+  async forward(batch: TokenBatch, options: PassOptions = {}): Promise<Pass> {
+    const { training = false, gradients = false } = options;
+    const pass = new Pass(this, this.plan({ training, gradients }), batch, options);
+    try {
+      await pass.run();
+    } catch (error) {
+      pass.release();
+      throw error;
+    }
+    return pass;
+  }
+
+  async close(): Promise<void> {
+    this.pool.trim();
+    await this.sessions.close();
+  }
+}
+
+/** One forward pass, and the backward pass that may follow it. */
+export class Pass {
+  readonly #slots = new Map<Slot, HostTensor>();
+  readonly #gradients = new Map<Slot, HostTensor>();
+  readonly #saved = new Map<PlannedTokens, HostTensor[]>();
+  readonly #readers = new Map<Slot, number>();
+  readonly #policy: ActivationPolicy;
+  readonly #tensors: Record<string, HostTensor>;
+
+  constructor(
+    readonly runner: Runner,
+    readonly plan: Plan,
+    readonly batch: TokenBatch,
+    readonly options: PassOptions,
+  ) {
+    const budget = runner.options.activationBytes ?? Infinity;
+    this.#policy = chooseActivations(plan, batch.tokens.length, budget);
+    if (options.gradients === true) runner.lastPolicy = this.#policy;
+    this.#tensors = { ...runner.model.batchTensors(batch) };
+    if (options.training === true) this.#tensors["rowKeys"] = uniform([batch.tokens.length, 2], options.seed ?? 0, 0);
+    this.#countReaders();
+  }
+
+  /** Hidden states of all tokens, (N, D). */
+  get hidden(): HostTensor {
+    return this.#slots.get(this.plan.hidden)!;
+  }
+
+  #program(stage: PlannedTokens): TokenProgram {
+    return this.#policy.choices.get(stage) === "recompute" ? stage.recompute : stage.save;
+  }
+
+  #countReaders(): void {
+    const read = (slot: Slot): unknown => this.#readers.set(slot, (this.#readers.get(slot) ?? 0) + 1);
+    read(this.plan.hidden);
+    for (const stage of this.plan.stages) for (const slot of this.#uses(stage)) read(slot);
+  }
+
+  /** Slots that a stage reads, once for the forward pass and once more where its backward pass reads them again. */
+  #uses(stage: PlannedStage): Slot[] {
+    return [...Object.values(stage.reads), ...this.#backwardReads(stage)];
+  }
+
+  #backwardReads(stage: PlannedStage): Slot[] {
+    if (stage.kind === "attention") return stage.backward ? Object.values(stage.reads) : [];
+    const sources = this.#program(stage).backward?.sources ?? [];
+    const streams = new Set(sources.flatMap((source) => (source.kind === "stream" ? [source.stream] : [])));
+    return [...streams].map((stream) => stage.reads[stream]!);
+  }
+
+  #done(slots: readonly Slot[]): void {
+    for (const slot of slots) {
+      const left = this.#readers.get(slot)! - 1;
+      this.#readers.set(slot, left);
+      if (left > 0) continue;
+      this.runner.pool.release(this.#slots.get(slot)!);
+      this.#slots.delete(slot);
+    }
+  }
+
+  async run(): Promise<void> {
+    for (const stage of this.plan.stages) {
+      this.options.signal?.throwIfAborted();
+      if (stage.kind === "tokens") await this.#forwardTokens(stage);
+      else await this.#forwardAttention(stage);
+      this.#done(Object.values(stage.reads));
+      // A stream that nothing reads again is not kept, such as keys of a model that is cut short.
+      for (const slot of Object.values(stage.writes)) if (!this.#readers.has(slot)) this.#drop(slot);
+    }
+  }
+
+  #drop(slot: Slot): void {
+    this.runner.pool.release(this.#slots.get(slot)!);
+    this.#slots.delete(slot);
+  }
+
+  async #forwardTokens(stage: PlannedTokens): Promise<void> {
+    const program = this.#program(stage);
+    const count = this.batch.tokens.length;
+    const sizes = symbolSizes(program.forward).set(TOKENS, count);
+    for (const [name, slot] of Object.entries(stage.writes)) {
+      this.#slots.set(slot, this.runner.pool.acquire("float32", [count, stage.widths[name]!]));
+    }
+    const saved = program.saved.map((type) => this.runner.pool.acquire(type.dtype, resolveDims(type, sizes)));
+    this.#saved.set(stage, saved);
+    const written = program.writes.map((name) => this.#slots.get(stage.writes[name]!)!);
+    const resolve = (source: Source): HostTensor => this.#resolve(stage, source);
+    await runBound(this.runner.sessions, program.forward, resolve, [...written, ...saved], this.options);
+  }
+
+  #resolve(stage: PlannedTokens, source: Source): HostTensor {
+    switch (source.kind) {
+      case "stream":
+        return this.#slots.get(stage.reads[source.stream]!)!;
+      case "gradient":
+        return this.#gradients.get(stage.writes[source.stream]!)!;
+      case "accumulated":
+        return this.#gradients.get(stage.reads[source.stream]!)!;
+      case "saved":
+        return this.#saved.get(stage)![source.index]!;
+      case "columnKeys":
+        return uniform([2, source.width], this.options.seed ?? 0, 1 + stage.index * 64 + source.index);
+      case "batch": {
+        const tensor = this.#tensors[source.name];
+        if (tensor === undefined) throw new InternalError(`The model gives no tensor called ${source.name}.`);
+        return tensor;
+      }
+      case "parameter":
+        return source.parameter.tensor;
+    }
+  }
+
+  async #forwardAttention({ stage, reads, writes }: PlannedAttention): Promise<void> {
+    const at = (name: string): HostTensor => this.#slots.get(reads[name]!)!;
+    const dims = [this.batch.tokens.length, stage.heads * stage.headDim];
+    const context = this.runner.pool.acquire("float32", dims);
+    this.#slots.set(writes["context"]!, context);
+    const streams = { query: at("query"), key: at("key"), value: at("value"), context };
+    await this.runner.attention.forward(stage, this.batch, streams, this.options);
+  }
+
+  /**
+   * Adds the gradients of all trained parameters, given that of the hidden states (N, D), which is taken over.
+   * The pass is released as it goes.
+   */
+  async backward(dHidden: HostTensor): Promise<void> {
+    try {
+      this.#gradients.set(this.plan.hidden, dHidden);
+      this.#done([this.plan.hidden]);
+      for (const stage of [...this.plan.stages].reverse()) {
+        this.options.signal?.throwIfAborted();
+        if (stage.kind === "tokens") await this.#backwardTokens(stage);
+        else if (stage.backward) await this.#backwardAttention(stage);
+        this.#done(this.#backwardReads(stage));
+      }
+    } finally {
+      this.release();
+    }
+  }
+
+  async #backwardTokens(stage: PlannedTokens): Promise<void> {
+    const { pool, sessions } = this.runner;
+    const { backward } = this.#program(stage);
+    if (backward !== undefined) {
+      const results = backward.streams.map((name) => {
+        const slot = stage.reads[name]!;
+        return this.#gradients.get(slot) ?? pool.acquire("float32", this.#slotDims(backward, name));
+      });
+      const trained = backward.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
+      const resolve = (source: Source): HostTensor => this.#resolve(stage, source);
+      await runBound(sessions, backward, resolve, [...results, ...trained], this.options);
+      for (const [i, name] of backward.streams.entries()) this.#gradients.set(stage.reads[name]!, results[i]!);
+      for (const [i, parameter] of backward.parameters.entries()) {
+        addGradient(parameter, trained[i]!);
+        pool.release(trained[i]!);
+      }
+    }
+    for (const tensor of this.#saved.get(stage) ?? []) pool.release(tensor);
+    this.#saved.delete(stage);
+    this.#releaseGradients(stage);
+  }
+
+  #slotDims(backward: NonNullable<TokenProgram["backward"]>, name: string): number[] {
+    const value = backward.graph.outputs[backward.streams.indexOf(name)]!;
+    return resolveDims(value.type, new Map([[TOKENS, this.batch.tokens.length]]));
+  }
+
+  /** Gradients of what a stage wrote have served. */
+  #releaseGradients(stage: PlannedStage): void {
+    for (const slot of Object.values(stage.writes)) {
+      const gradient = this.#gradients.get(slot);
+      if (gradient !== undefined) this.runner.pool.release(gradient);
+      this.#gradients.delete(slot);
+    }
+  }
+
+  async #backwardAttention(planned: PlannedAttention): Promise<void> {
+    const { stage, reads, writes } = planned;
+    const at = (name: string): HostTensor => this.#slots.get(reads[name]!)!;
+    const like = (name: string): HostTensor => {
+      const gradient = this.runner.pool.acquire("float32", at(name).dims);
+      this.#gradients.set(reads[name]!, gradient);
+      return gradient;
+    };
+    const dContext = this.#gradients.get(writes["context"]!)!;
+    const streams = { query: at("query"), key: at("key"), value: at("value"), dContext };
+    const results = { dQuery: like("query"), dKey: like("key"), dValue: like("value") };
+    await this.runner.attention.backward(stage, this.batch, streams, results, this.options);
+    this.#releaseGradients(planned);
+  }
+
+  /** Gives all memory of the pass back; safe to call twice. */
+  release(): void {
+    const held = [...this.#slots.values(), ...this.#gradients.values(), ...[...this.#saved.values()].flat()];
+    for (const tensor of held) this.runner.pool.release(tensor);
+    this.#slots.clear();
+    this.#gradients.clear();
+    this.#saved.clear();
+  }
+}
+
+/** Uniform numbers that depend on the seed and a number of their own. */
+function uniform(dims: readonly number[], seed: number, stream: number): HostTensor {
+  const random = new Random((Math.imul(seed, 0x9e3779b1) ^ Math.imul(stream, 0x85ebca6b)) >>> 0);
+  const tensor = zeros("float32", dims);
+  const data = tensor.data as Float32Array;
+  for (let i = 0; i < data.length; i += 1) data[i] = random.next();
+  return hostTensor("float32", dims, data);
+}

@@ -1,0 +1,59 @@
+import type { Value } from "../graph/value.js";
+import type { HostTensor } from "../runtime/host-tensor.js";
+import type { Trace } from "./trace.js";
+
+/**
+ * Work on token rows: runs once over all tokens of a batch, (N, width), with no padding.
+ * Streams are the named activations that pass between stages.
+ */
+export interface TokenStage {
+  readonly kind: "tokens";
+  /** Path of the part of the model it computes, for profiles. */
+  readonly name: string;
+  /** Streams it reads and writes, with their widths. Writing a stream it reads makes a new version. */
+  readonly reads: Readonly<Record<string, number>>;
+  readonly writes: Readonly<Record<string, number>>;
+  trace(t: Trace, streams: Readonly<Record<string, Value>>): Readonly<Record<string, Value>>;
+}
+
+/**
+ * Attention of every row of the batch over its own tokens: reads the streams `query` (heads · d), `key` and `value`
+ * (keyValueHeads · d), writes `context` (heads · d). Runs a row and a tile of queries at a time, so nothing is padded and
+ * no tensor of T × T for a whole row exists.
+ */
+export interface AttentionStage {
+  readonly kind: "attention";
+  readonly name: string;
+  /** Number of the layer: its place in the key/value cache. */
+  readonly layer: number;
+  readonly heads: number;
+  readonly keyValueHeads: number;
+  readonly headDim: number;
+  /** Factor on query · key. */
+  readonly scale: number;
+  /** Tokens see themselves and what came before. */
+  readonly causal: boolean;
+  /** Tokens see this many positions, themselves included. */
+  readonly window?: number | undefined;
+}
+
+export type Stage = TokenStage | AttentionStage;
+
+/** The rows of a batch without padding: tokens of row i are rowOffsets[i] … rowOffsets[i + 1] − 1. */
+export interface TokenBatch {
+  readonly tokens: Int32Array;
+  readonly rowOffsets: Int32Array;
+  /** Position of each token in its row. */
+  readonly positions: Int32Array;
+}
+
+/** A model as the runner sees it. */
+export interface StagedModel {
+  readonly stages: readonly Stage[];
+  /** Streams that the stages leave for the head, with the width of each. */
+  readonly hidden: { readonly stream: string; readonly width: number };
+  /** Scores (R, V) of hidden rows (R, D). */
+  head(t: Trace, hidden: Value): Value;
+  /** Tensors that all stages share for this batch, by the names they ask for. */
+  batchTensors(batch: TokenBatch): Readonly<Record<string, HostTensor>>;
+}

@@ -1,0 +1,92 @@
+import type { TensorType } from "../graph/types.js";
+import { inputValue, type Value, withScope } from "../graph/value.js";
+import { ops } from "../ops/index.js";
+import type { Module } from "./module.js";
+import type { Parameter } from "./parameter.js";
+
+/** What an input of a traced graph stands for, so that the runner can find it. */
+export type Leaf =
+  | { readonly kind: "parameter"; readonly parameter: Parameter }
+  | { readonly kind: "stream"; readonly stream: string }
+  | { readonly kind: "batch"; readonly name: string }
+  | { readonly kind: "columnKeys"; readonly width: number; readonly index: number };
+
+/** Token rows of a packed batch. */
+export const TOKENS = "N";
+
+/** A graph under construction: model code calls `f`, and asks here for whatever comes from outside. */
+export class Trace {
+  readonly f = ops;
+  readonly leaves = new Map<Value, Leaf>();
+  readonly #parameters = new Map<Parameter, Value>();
+  readonly #batch = new Map<string, Value>();
+
+  /** @param training - whether dropout is on. */
+  constructor(readonly training: boolean) {}
+
+  /** A stream of token rows: (N, width). */
+  stream(name: string, width: number): Value {
+    const value = inputValue(name, { dtype: "float32", shape: [TOKENS, width] });
+    this.leaves.set(value, { kind: "stream", stream: name });
+    return value;
+  }
+
+  /** A parameter in its stored element type. */
+  storedParameter(parameter: Parameter): Value {
+    let value = this.#parameters.get(parameter);
+    if (value === undefined) {
+      value = inputValue(parameter.name, parameter.type);
+      this.#parameters.set(parameter, value);
+      this.leaves.set(value, { kind: "parameter", parameter });
+    }
+    return value;
+  }
+
+  /** A parameter as float32. */
+  parameter(parameter: Parameter): Value {
+    const stored = this.storedParameter(parameter);
+    return stored.type.dtype === "float32" ? stored : this.f.cast(stored, { to: "float32" });
+  }
+
+  /** A tensor that is the same for all layers of one run, such as token ids or rotary tables. */
+  batch(name: string, type: TensorType): Value {
+    let value = this.#batch.get(name);
+    if (value === undefined) {
+      value = inputValue(name, type);
+      this.#batch.set(name, value);
+      this.leaves.set(value, { kind: "batch", name });
+    }
+    return value;
+  }
+
+  /** Drops a share p of the elements of x (N, D) while training. */
+  dropout(x: Value, p: number): Value {
+    if (!this.training || p === 0) return x;
+    const width = x.type.shape[1] as number;
+    const rows = this.batch("rowKeys", { dtype: "float32", shape: [TOKENS, 2] });
+    const columns = inputValue("columnKeys", { dtype: "float32", shape: [2, width] });
+    const index = [...this.leaves.values()].filter((leaf) => leaf.kind === "columnKeys").length;
+    this.leaves.set(columns, { kind: "columnKeys", width, index });
+    return this.f.dropout(x, rows, columns, { p });
+  }
+
+  /** Applies a module through the active adapters at it, the last one outermost. */
+  adapt(module: Module, x: Value, base: (x: Value) => Value): Value {
+    let apply = (input: Value): Value => withScope(module.path.split(".").at(-1)!, () => base(input));
+    for (const attachment of module.attachments) {
+      if (!attachment.active) continue;
+      const inner = apply;
+      apply = (input) =>
+        withScope(`${module.path.split(".").at(-1)!}.${attachment.adapter}`, () =>
+          attachment.forward({
+            f: this.f,
+            x: input,
+            base: inner,
+            p: (parameter) => this.parameter(parameter),
+            dropout: (value, p) => this.dropout(value, p),
+          }),
+        );
+    }
+    return apply(x);
+  }
+}
