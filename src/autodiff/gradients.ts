@@ -1,6 +1,6 @@
 import { InternalError } from "../base/errors.js";
 import { sameShape } from "../graph/broadcast.js";
-import { formatShape, type Shape } from "../graph/types.js";
+import { formatShape, type Shape } from "../base/tensor-type.js";
 import { topologicalOrder, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
 

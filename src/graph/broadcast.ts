@@ -1,4 +1,4 @@
-import type { Dim, Shape, TensorType } from "./types.js";
+import type { Dim, Shape, TensorType } from "../base/tensor-type.js";
 
 /** The shape two shapes broadcast to, or undefined where they do not fit. A named size fits itself and 1. */
 export function broadcastShapes(a: Shape, b: Shape): Dim[] | undefined {

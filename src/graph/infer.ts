@@ -1,6 +1,6 @@
 import { ShapeError } from "../base/errors.js";
 import { broadcastShapes } from "./broadcast.js";
-import { formatShape, type TensorType } from "./types.js";
+import { formatShape, type TensorType } from "../base/tensor-type.js";
 
 /** The type of an elementwise op over two inputs of one element type. */
 export function inferBroadcast(op: string, types: readonly TensorType[]): TensorType {

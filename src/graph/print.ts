@@ -1,4 +1,4 @@
-import { formatShape } from "./types.js";
+import { formatShape } from "../base/tensor-type.js";
 import { type Graph, topologicalOrder, type Value } from "./value.js";
 
 /**

@@ -1,5 +1,5 @@
 import type { AnyOp } from "../ops/op.js";
-import type { TensorType } from "./types.js";
+import type { TensorType } from "../base/tensor-type.js";
 
 /** One tensor of a graph under construction: an input, or the result of a node. */
 export interface Value {

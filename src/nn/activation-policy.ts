@@ -1,4 +1,4 @@
-import { BYTES_PER_ELEMENT, type Dim } from "../graph/types.js";
+import { BYTES_PER_ELEMENT, type Dim } from "../base/tensor-type.js";
 import type { Plan, PlannedTokens } from "./plan.js";
 import type { TokenProgram } from "./token-program.js";
 

@@ -1,5 +1,5 @@
 import type { RunOptions, Session } from "../runtime/engine.js";
-import { type HostTensor, hostTensor } from "../runtime/host-tensor.js";
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { attentionGraphs } from "./attention-program.js";
 import { rowsOf } from "./buffer-pool.js";
 import type { KeyValueCache } from "./key-value-cache.js";

@@ -1,5 +1,5 @@
-import { BYTES_PER_ELEMENT, type DType } from "../graph/types.js";
-import { elementCount, type HostTensor, viewData } from "../runtime/host-tensor.js";
+import { BYTES_PER_ELEMENT, type DType } from "../base/tensor-type.js";
+import { elementCount, type HostTensor, viewData } from "../base/host-tensor.js";
 
 /** Sizes are rounded up to an eighth of a power of two, so that batches of similar length share buffers. */
 function sizeClass(bytes: number): number {

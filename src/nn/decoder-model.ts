@@ -1,5 +1,5 @@
 import type { Value } from "../graph/value.js";
-import { type HostTensor, hostTensor } from "../runtime/host-tensor.js";
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { DecoderLayer, type DecoderOptions } from "./decoder-layer.js";
 import { Embedding } from "./embedding.js";
 import { Linear } from "./linear.js";

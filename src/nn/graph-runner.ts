@@ -1,7 +1,7 @@
 import { InternalError } from "../base/errors.js";
-import type { Dim, TensorType } from "../graph/types.js";
+import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
-import { type HostTensor, hostTensor } from "../runtime/host-tensor.js";
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import type { Parameter } from "./parameter.js";
 import type { SessionCache } from "./session-cache.js";
 import type { BoundGraph, Source } from "./token-program.js";

@@ -1,4 +1,4 @@
-import { type HostTensor, hostTensor } from "../runtime/host-tensor.js";
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { rowsOf } from "./buffer-pool.js";
 
 interface Entry {

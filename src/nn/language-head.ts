@@ -1,7 +1,7 @@
 import { cutBackward } from "../autodiff/cut.js";
 import { gradients } from "../autodiff/gradients.js";
 import { inputValue, type Value } from "../graph/value.js";
-import { type HostTensor, hostTensor, zeros } from "../runtime/host-tensor.js";
+import { type HostTensor, hostTensor, zeros } from "../base/host-tensor.js";
 import { rowsOf } from "./buffer-pool.js";
 import { addGradient, int64Tensor, runBound } from "./graph-runner.js";
 import type { Parameter } from "./parameter.js";

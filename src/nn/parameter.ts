@@ -1,7 +1,7 @@
 import { InternalError } from "../base/errors.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
-import type { DType, Shape, TensorType } from "../graph/types.js";
-import { elementCount, type HostTensor, zeros } from "../runtime/host-tensor.js";
+import type { DType, Shape, TensorType } from "../base/tensor-type.js";
+import { elementCount, type HostTensor, zeros } from "../base/host-tensor.js";
 
 export interface ParameterOptions {
   readonly dtype?: DType;

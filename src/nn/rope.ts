@@ -1,5 +1,5 @@
 import { ConfigError } from "../base/errors.js";
-import { type HostTensor, hostTensor } from "../runtime/host-tensor.js";
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 
 /** How rotary angles are stretched for contexts longer than the model was trained on. */
 export type RopeScaling =

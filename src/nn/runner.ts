@@ -1,7 +1,7 @@
 import { InternalError } from "../base/errors.js";
 import { Random } from "../base/random.js";
 import type { Engine } from "../runtime/engine.js";
-import { type HostTensor, hostTensor, zeros } from "../runtime/host-tensor.js";
+import { type HostTensor, hostTensor, zeros } from "../base/host-tensor.js";
 import { type ActivationPolicy, chooseActivations } from "./activation-policy.js";
 import { AttentionRunner } from "./attention-runner.js";
 import { BufferPool } from "./buffer-pool.js";

@@ -1,5 +1,5 @@
 import type { Value } from "../graph/value.js";
-import type { HostTensor } from "../runtime/host-tensor.js";
+import type { HostTensor } from "../base/host-tensor.js";
 import type { Trace } from "./trace.js";
 
 /**

@@ -1,6 +1,6 @@
 import { cutBackward, forwardValues } from "../autodiff/cut.js";
 import { gradients } from "../autodiff/gradients.js";
-import type { TensorType } from "../graph/types.js";
+import type { TensorType } from "../base/tensor-type.js";
 import { type Graph, inputValue, type Value } from "../graph/value.js";
 import { ops } from "../ops/index.js";
 import type { Parameter } from "./parameter.js";

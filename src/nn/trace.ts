@@ -1,4 +1,4 @@
-import type { TensorType } from "../graph/types.js";
+import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
 import type { Module } from "./module.js";

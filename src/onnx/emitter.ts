@@ -1,4 +1,4 @@
-import type { DType } from "../graph/types.js";
+import type { DType } from "../base/tensor-type.js";
 import type { EngineCapabilities } from "../runtime/engine.js";
 
 /** Values an ONNX attribute can have here. */

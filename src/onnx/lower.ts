@@ -1,5 +1,5 @@
 import { InternalError } from "../base/errors.js";
-import type { DType, TensorType } from "../graph/types.js";
+import type { DType, TensorType } from "../base/tensor-type.js";
 import { type Graph, topologicalOrder, type Value } from "../graph/value.js";
 import type { EngineCapabilities } from "../runtime/engine.js";
 import type { EmitOptions, Emitter } from "./emitter.js";

@@ -1,4 +1,4 @@
-import { BYTES_PER_ELEMENT, type DType, ONNX_DTYPES, type TensorType } from "../graph/types.js";
+import { BYTES_PER_ELEMENT, type DType, ONNX_DTYPES, type TensorType } from "../base/tensor-type.js";
 import type { AttributeValue } from "./emitter.js";
 import { ProtobufWriter } from "./protobuf.js";
 

@@ -1,4 +1,4 @@
-import { type DType, ONNX_DTYPES } from "../graph/types.js";
+import { type DType, ONNX_DTYPES } from "../base/tensor-type.js";
 import { defineOp, type Op } from "./op.js";
 
 /** The same numbers in another element type. */

@@ -1,6 +1,6 @@
 import { resolveAxis } from "../graph/broadcast.js";
 import { ndArray, sizeOf } from "../graph/nd-array.js";
-import type { Dim } from "../graph/types.js";
+import type { Dim } from "../base/tensor-type.js";
 import { defineVariadicOp, shapeMismatch, type VariadicOp } from "./op.js";
 
 export interface ConcatAttrs {

@@ -4,12 +4,12 @@ import { gradients } from "../autodiff/gradients.js";
 import { Random } from "../base/random.js";
 import { interpret } from "../graph/interpret.js";
 import { type NdArray, ndArray, sizeOf } from "../graph/nd-array.js";
-import type { DType } from "../graph/types.js";
+import type { DType } from "../base/tensor-type.js";
 import { inputValue, nodeValue, type Value } from "../graph/value.js";
 import { lowerGraph } from "../onnx/lower.js";
 import type { Engine } from "../runtime/engine.js";
 import { createEngine } from "../runtime/engines.js";
-import { hostTensor, viewData, zeros } from "../runtime/host-tensor.js";
+import { hostTensor, viewData, zeros } from "../base/host-tensor.js";
 import { ops } from "./index.js";
 import type { AnyOp, Attrs, Sample, SampleInput } from "./op.js";
 

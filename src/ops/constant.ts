@@ -1,5 +1,5 @@
 import { ndArray, sizeOf } from "../graph/nd-array.js";
-import type { DType } from "../graph/types.js";
+import type { DType } from "../base/tensor-type.js";
 import { defineOp, type Op } from "./op.js";
 
 export interface ConstantAttrs {

@@ -1,6 +1,6 @@
 import { broadcastShapes } from "../graph/broadcast.js";
 import { broadcastDims, broadcastStrides, forEachPosition, type NdArray, ndArray } from "../graph/nd-array.js";
-import type { Dim } from "../graph/types.js";
+import type { Dim } from "../base/tensor-type.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
 /** How the two sides are read, and a factor on the product. */

@@ -1,6 +1,6 @@
 import { ShapeError } from "../base/errors.js";
 import type { NdArray } from "../graph/nd-array.js";
-import { type DType, formatShape, type TensorType } from "../graph/types.js";
+import { type DType, formatShape, type TensorType } from "../base/tensor-type.js";
 import { nodeValue, type Value } from "../graph/value.js";
 import type { Emitter } from "../onnx/emitter.js";
 import type * as Ops from "./index.js";

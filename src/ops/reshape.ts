@@ -1,4 +1,4 @@
-import type { Dim, TensorType } from "../graph/types.js";
+import type { Dim, TensorType } from "../base/tensor-type.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
 /** The target sizes for ONNX: 0 keeps the input's size at that place, one −1 is worked out by the runtime. */

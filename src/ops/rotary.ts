@@ -1,5 +1,5 @@
 import { ndArray } from "../graph/nd-array.js";
-import type { Dim } from "../graph/types.js";
+import type { Dim } from "../base/tensor-type.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
 /**

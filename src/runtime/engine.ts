@@ -1,4 +1,4 @@
-import type { HostTensor } from "./host-tensor.js";
+import type { HostTensor } from "../base/host-tensor.js";
 
 /** What an engine can do; lowering reads this and never the engine's name. */
 export interface EngineCapabilities {

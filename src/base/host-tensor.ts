@@ -1,5 +1,5 @@
-import { InternalError } from "../base/errors.js";
-import { BYTES_PER_ELEMENT, type DType, formatShape } from "../graph/types.js";
+import { InternalError } from "./errors.js";
+import { BYTES_PER_ELEMENT, type DType, formatShape } from "./tensor-type.js";
 
 /** Arrays that hold tensor elements; float16 and bfloat16 are raw bits in a Uint16Array, bool is a Uint8Array. */
 export type TensorData =

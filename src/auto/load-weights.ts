@@ -1,0 +1,113 @@
+import { CheckpointError, type Fact } from "../base/errors.js";
+import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../base/half.js";
+import { suggest } from "../base/suggest.js";
+import type { Checkpoint } from "../files/checkpoint.js";
+import { type DType, formatShape } from "../base/tensor-type.js";
+import { type Module, namedModules, namedParameters, ownParameters } from "../nn/module.js";
+import type { Parameter } from "../nn/parameter.js";
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+
+/** Element types that weights can have in memory; `auto` keeps what the file has. */
+export type WeightDType = "auto" | "float32" | "float16" | "bfloat16";
+
+/** Buffers that old checkpoints hold and no model needs. */
+const NEEDLESS = /rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$|position_ids$/;
+
+const MOST_SHOWN = 5;
+
+function list(lines: readonly string[]): string {
+  const rest = lines.length - MOST_SHOWN;
+  return [...lines.slice(0, MOST_SHOWN), ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n");
+}
+
+function convert(tensor: HostTensor, dtype: DType): HostTensor {
+  if (tensor.dtype === dtype) return tensor;
+  const bits = tensor.data as Uint16Array;
+  const real =
+    tensor.dtype === "bfloat16"
+      ? bfloat16ToFloat32(bits)
+      : tensor.dtype === "float16"
+        ? float16ToFloat32(bits)
+        : (tensor.data as Float32Array);
+  const data = dtype === "bfloat16" ? float32ToBfloat16(real) : dtype === "float16" ? float32ToFloat16(real) : real;
+  return hostTensor(dtype, tensor.dims, data);
+}
+
+/** The names under which a parameter may be stored: more than one where the head shares the embedding. */
+function storedNames(root: Module): Map<Parameter, string[]> {
+  const names = new Map<Parameter, string[]>();
+  for (const [path, module] of namedModules(root)) {
+    for (const [name, parameter] of ownParameters(module)) {
+      names.set(parameter, [...(names.get(parameter) ?? []), path === "" ? name : `${path}.${name}`]);
+    }
+  }
+  return names;
+}
+
+export interface LoadedWeights {
+  /** Tensors of the file that the model has no place for. */
+  readonly unexpected: readonly string[];
+}
+
+/**
+ * Connects every parameter of a model to its tensor in a checkpoint. Nothing is read yet.
+ *
+ * @throws {@link CheckpointError} `tensor_missing` or `tensor_shape`, naming every tensor that is absent or of another size.
+ */
+export function loadWeights(
+  root: Module,
+  checkpoint: Checkpoint,
+  options: { readonly dtype: WeightDType; readonly bfloat16Inputs: boolean },
+): LoadedWeights {
+  const names = storedNames(root);
+  const stored = new Set(checkpoint.names());
+  const used = new Set<string>();
+  const missing: string[] = [];
+  const misshapen: string[] = [];
+  for (const [, parameter] of namedParameters(root)) {
+    const candidates = names.get(parameter)!;
+    for (const name of candidates) used.add(name);
+    const name = candidates.find((candidate) => stored.has(candidate));
+    if (name === undefined) {
+      missing.push(`${candidates[0]}  ${formatShape(parameter.shape)}`);
+      continue;
+    }
+    const { dtype, shape } = checkpoint.describe(name);
+    if (formatShape(shape) !== formatShape(parameter.shape)) {
+      misshapen.push(`${name}  ${formatShape(shape)} in the file, ${formatShape(parameter.shape)} in the model`);
+      continue;
+    }
+    const kept = options.dtype === "auto" ? (dtype as DType) : options.dtype;
+    const target: DType = kept === "bfloat16" && !options.bfloat16Inputs ? "float32" : kept;
+    parameter.defer(target, () => {
+      const tensor = checkpoint.read(name);
+      return convert(tensor, target);
+    });
+  }
+  const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));
+  if (missing.length > 0 || misshapen.length > 0) throw weightsError(checkpoint, missing, misshapen, unexpected);
+  return { unexpected };
+}
+
+function weightsError(
+  checkpoint: Checkpoint,
+  missing: readonly string[],
+  misshapen: readonly string[],
+  unexpected: readonly string[],
+): CheckpointError {
+  const facts: Fact[] = [];
+  if (missing.length > 0) facts.push(["missing", list(missing)]);
+  if (misshapen.length > 0) facts.push(["wrong size", list(misshapen)]);
+  if (unexpected.length > 0) facts.push(["not used", list(unexpected)]);
+  const [first] = missing;
+  const near = first === undefined ? [] : suggest(first.split(" ")[0]!, unexpected);
+  if (near.length > 0) facts.push(["nearest", near.join(", ")]);
+  const count = missing.length + misshapen.length;
+  return new CheckpointError({
+    code: missing.length > 0 ? "tensor_missing" : "tensor_shape",
+    summary: `${checkpoint.path} does not fit its config: ${count} ${count === 1 ? "tensor is" : "tensors are"} missing or of another size.`,
+    facts,
+    fixes: ["use the config.json that belongs to these weights, or fetch the model again"],
+    fields: { path: checkpoint.path, missing, misshapen, unexpected },
+  });
+}

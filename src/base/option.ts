@@ -1,0 +1,122 @@
+import { z } from "zod";
+
+/** One declaration of an option: its type, default, check, help line and spellings all come from here. */
+export interface Option<T> {
+  readonly schema: z.ZodType<T>;
+  readonly default: T;
+  /** A sentence for help and documentation, with unit and range. */
+  readonly doc: string;
+  /** What the help shows for a value, such as `<integer>`; nothing for a switch. */
+  readonly placeholder: string | undefined;
+  /** Reads the text of a flag; undefined where the text is no such value. */
+  readonly fromText: (text: string) => unknown;
+}
+
+export type Options = Readonly<Record<string, Option<unknown>>>;
+
+/** The values that a record of options stands for. */
+export type OptionValues<O extends Options> = { [K in keyof O]: O[K] extends Option<infer T> ? T : never };
+
+const asNumber = (text: string): unknown => (text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text));
+
+interface Limits {
+  readonly doc: string;
+  readonly min?: number;
+  readonly max?: number;
+  /** The value must be larger than this. */
+  readonly above?: number;
+  /** The value must be smaller than this. */
+  readonly below?: number;
+}
+
+function limited(schema: z.ZodNumber, { min, max, above, below }: Limits): z.ZodNumber {
+  let result = schema;
+  if (min !== undefined) result = result.min(min);
+  if (max !== undefined) result = result.max(max);
+  if (above !== undefined) result = result.gt(above);
+  if (below !== undefined) result = result.lt(below);
+  return result;
+}
+
+/** A whole number. */
+export function integer(spec: Limits & { readonly default: number }): Option<number> {
+  const schema = limited(z.number().int(), spec);
+  return { schema, default: spec.default, doc: spec.doc, placeholder: "<integer>", fromText: asNumber };
+}
+
+/** A whole number that may be left out. */
+export function optionalInteger(spec: Limits): Option<number | undefined> {
+  const schema = limited(z.number().int(), spec).optional();
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<integer>", fromText: asNumber };
+}
+
+/** Any finite number. */
+export function number(spec: Limits & { readonly default: number }): Option<number> {
+  const schema = limited(z.number(), spec);
+  return { schema, default: spec.default, doc: spec.doc, placeholder: "<number>", fromText: asNumber };
+}
+
+/** True or false. */
+export function flag(spec: { readonly default: boolean; readonly doc: string }): Option<boolean> {
+  const fromText = (text: string): unknown => (text === "true" ? true : text === "false" ? false : text);
+  return { schema: z.boolean(), default: spec.default, doc: spec.doc, placeholder: undefined, fromText };
+}
+
+/** Text. */
+export function text(spec: { readonly default: string; readonly doc: string; readonly placeholder?: string }): Option<string> {
+  const { doc, placeholder = "<text>" } = spec;
+  return { schema: z.string(), default: spec.default, doc, placeholder, fromText: (value) => value };
+}
+
+/** Text that may be left out. */
+export function optionalText(spec: { readonly doc: string; readonly placeholder?: string }): Option<string | undefined> {
+  const { doc, placeholder = "<text>" } = spec;
+  return { schema: z.string().optional(), default: undefined, doc, placeholder, fromText: (value) => value };
+}
+
+/** One of a few words. */
+export function choice<const T extends string>(spec: {
+  readonly values: readonly T[];
+  readonly default: NoInfer<T>;
+  readonly doc: string;
+}): Option<T> {
+  const schema = z.enum(spec.values as [T, ...T[]]) as unknown as z.ZodType<T>;
+  const placeholder = `<${spec.values.join("|")}>`;
+  return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: (value) => value };
+}
+
+/** A list of names, or one text; commas separate names on the command line. */
+export function names(spec: { readonly doc: string }): Option<string | readonly string[] | undefined> {
+  const schema = z.union([z.string(), z.array(z.string()).readonly()]).optional();
+  const fromText = (value: string): unknown => (value.includes(",") ? value.split(",").map((name) => name.trim()) : value);
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<names>", fromText };
+}
+
+/** Numbers by name, such as ranks by module. */
+export function numbersByName(spec: { readonly doc: string }): Option<Readonly<Record<string, number>>> {
+  const fromText = (value: string): unknown => {
+    try {
+      return JSON.parse(value) as unknown;
+    } catch {
+      return value;
+    }
+  };
+  return { schema: z.record(z.string(), z.number().positive()), default: {}, doc: spec.doc, placeholder: "<json>", fromText };
+}
+
+/** A switch that also takes words. */
+export function flagOr<const T extends string>(spec: {
+  readonly values: readonly T[];
+  readonly default: boolean | NoInfer<T>;
+  readonly doc: string;
+}): Option<boolean | T> {
+  const words = z.enum(spec.values as [T, ...T[]]) as unknown as z.ZodType<T>;
+  const fromText = (value: string): unknown => (value === "true" ? true : value === "false" ? false : value);
+  return {
+    schema: z.union([z.boolean(), words]) as unknown as z.ZodType<boolean | T>,
+    default: spec.default,
+    doc: spec.doc,
+    placeholder: `<true|false|${spec.values.join("|")}>`,
+    fromText,
+  };
+}

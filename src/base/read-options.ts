@@ -1,0 +1,104 @@
+import type { z } from "zod";
+import { ConfigError, type Fact } from "./errors.js";
+import type { Options, OptionValues } from "./option.js";
+import { toKebabCase, toSnakeCase } from "./spelling.js";
+import { neighbourName, suggest } from "./suggest.js";
+
+export type Spelling = "camelCase" | "snake_case" | "kebab-case";
+
+const SPELL: Readonly<Record<Spelling, (name: string) => string>> = {
+  camelCase: (name) => name,
+  snake_case: toSnakeCase,
+  "kebab-case": (name) => `--${toKebabCase(name)}`,
+};
+
+export interface ReadOptionsSource {
+  /** What the values come from: shown first in the error, such as `train.yaml` or `LORA`. */
+  readonly source: string;
+  readonly spelling?: Spelling;
+  /** Where a key stands, such as `line 4`. */
+  readonly where?: (key: string) => string | undefined;
+  /** Cure shown last. */
+  readonly fix?: string;
+}
+
+/** A fault of one key, as it is shown. */
+export interface OptionFault {
+  readonly key: string;
+  readonly text: string;
+  readonly suggestions: readonly string[];
+}
+
+function describe(value: unknown, issue: z.core.$ZodIssue): string {
+  const got = JSON.stringify(value) ?? String(value);
+  const at = issue.path.length > 0 ? ` (at ${issue.path.join(".")})` : "";
+  if (issue.code === "too_small") {
+    return `${got}${at} is too small; ${issue.inclusive === false ? "above" : "at least"} ${issue.minimum} was expected`;
+  }
+  if (issue.code === "too_big") {
+    return `${got}${at} is too large; ${issue.inclusive === false ? "below" : "at most"} ${issue.maximum} was expected`;
+  }
+  if (issue.code === "invalid_value") return `${got}${at} is not one of ${issue.values.map(String).join(", ")}`;
+  if (issue.code === "invalid_type") {
+    const kind = issue.expected === "int" ? "a whole number" : issue.expected;
+    return `${got}${at} is not ${kind}`;
+  }
+  return `${got}${at} is not what was expected`;
+}
+
+/** All faults of a set of values, without throwing. Keys of `values` are camelCase. */
+export function optionFaults(options: Options, values: Readonly<Record<string, unknown>>, spelling: Spelling): OptionFault[] {
+  const spell = SPELL[spelling];
+  const known = Object.keys(options);
+  const faults: OptionFault[] = [];
+  for (const [key, value] of Object.entries(values)) {
+    const option = options[key];
+    if (option === undefined) {
+      const neighbour = neighbourName(key, known);
+      const near = neighbour === undefined ? suggest(key, known).map(spell) : [spell(neighbour)];
+      const hint =
+        neighbour !== undefined ? `; it is called ${near[0]} here` : near.length > 0 ? `; did you mean ${near.join(" or ")}?` : "";
+      faults.push({ key, text: `there is no such option${hint}`, suggestions: near });
+      continue;
+    }
+    if (value === undefined) continue;
+    const result = option.schema.safeParse(value);
+    if (!result.success) {
+      const issue = result.error.issues[0]!;
+      const branches = issue.code === "invalid_union" ? issue.errors.flat() : [];
+      const text = describe(value, branches.find((branch) => branch.code !== "invalid_type") ?? branches[0] ?? issue);
+      faults.push({ key, text, suggestions: [] });
+    }
+  }
+  return faults;
+}
+
+/** The error that reports faults of options, all at once. */
+export function optionError(faults: readonly OptionFault[], from: ReadOptionsSource): ConfigError {
+  const spell = SPELL[from.spelling ?? "camelCase"];
+  const facts = faults.map(({ key, text }): Fact => {
+    const where = from.where?.(key);
+    return [spell(key), where === undefined ? text : `${text} (${where})`];
+  });
+  const noun = faults.length === 1 ? "an option" : `${faults.length} options`;
+  return new ConfigError({
+    code: faults.every(({ text }) => text.startsWith("there is no such")) ? "unknown_key" : "option_value",
+    summary: `${from.source} has ${noun} that cannot be used.`,
+    facts,
+    ...(from.fix === undefined ? {} : { fixes: [from.fix] }),
+    fields: { source: from.source, faults },
+  });
+}
+
+/** Values with defaults filled in. Throws one {@link ConfigError} with every unknown key and every bad value. */
+export function readOptions<O extends Options>(
+  options: O,
+  values: Readonly<Record<string, unknown>>,
+  from: ReadOptionsSource,
+): OptionValues<O> {
+  const faults = optionFaults(options, values, from.spelling ?? "camelCase");
+  if (faults.length > 0) throw optionError(faults, from);
+  return Object.fromEntries(
+    Object.entries(options).map(([key, option]) => [key, values[key] ?? option.default]),
+  ) as OptionValues<O>;
+}

@@ -1,0 +1,94 @@
+import { open } from "node:fs/promises";
+import koffi from "koffi";
+import { CheckpointError } from "../base/errors.js";
+
+/** A file whose bytes are in memory, or seem to be. */
+export interface MappedFile {
+  readonly path: string;
+  readonly byteLength: number;
+  /** Whether the bytes are mapped: read when they are touched, and given up again under memory pressure. */
+  readonly mapped: boolean;
+  /** A view of part of the file; it must not be used after `close`. */
+  bytes(offset: number, length: number): Uint8Array;
+  close(): void;
+}
+
+interface Mapper {
+  map(descriptor: number, length: number): { address: bigint; buffer: ArrayBuffer } | undefined;
+  unmap(address: bigint, length: number): void;
+}
+
+const PROT_READ = 1;
+const MAP_PRIVATE = 2;
+let mapper: Mapper | undefined | null;
+
+/** The C library's mmap; null where there is none. */
+function loadMapper(): Mapper | null {
+  if (process.platform === "win32") return null;
+  try {
+    const lib = koffi.load(process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6");
+    const mmap = lib.func("void* mmap(void*, size_t, int, int, int, int64_t)");
+    const munmap = lib.func("int munmap(void*, size_t)");
+    return {
+      map(descriptor, length) {
+        const address = mmap(null, length, PROT_READ, MAP_PRIVATE, descriptor, 0) as bigint | null;
+        if (address === null || BigInt.asIntN(64, address) === -1n) return undefined;
+        return { address, buffer: koffi.view(address, length) };
+      },
+      unmap: (address, length) => void munmap(address, length),
+    };
+  } catch {
+    return null;
+  }
+}
+
+const READ_PIECE = 2 ** 30;
+
+/**
+ * Opens a file for reading, mapped where the platform allows it, read as a whole otherwise.
+ *
+ * @throws {@link CheckpointError} `file_missing` or `file_unreadable`
+ */
+export async function openMappedFile(path: string): Promise<MappedFile> {
+  let handle;
+  try {
+    handle = await open(path, "r");
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+    throw new CheckpointError({
+      code: missing ? "file_missing" : "file_unreadable",
+      summary: missing ? `There is no file ${path}.` : `${path} cannot be read: ${(error as Error).message}.`,
+      fields: { path },
+      cause: error,
+    });
+  }
+  try {
+    const { size } = await handle.stat();
+    mapper ??= loadMapper();
+    const mapping = size > 0 && mapper ? mapper.map(handle.fd, size) : undefined;
+    if (mapping !== undefined && mapper) {
+      const { unmap } = mapper;
+      let open = true;
+      return {
+        path,
+        byteLength: size,
+        mapped: true,
+        bytes: (offset, length) => new Uint8Array(mapping.buffer, offset, length),
+        close() {
+          if (open) unmap(mapping.address, size);
+          open = false;
+        },
+      };
+    }
+    const whole = new Uint8Array(size);
+    for (let at = 0; at < size; ) {
+      const { bytesRead } = await handle.read(whole, at, Math.min(READ_PIECE, size - at), at);
+      if (bytesRead === 0) break;
+      at += bytesRead;
+    }
+    const bytes = (offset: number, length: number): Uint8Array => whole.subarray(offset, offset + length);
+    return { path, byteLength: size, mapped: false, bytes, close: () => undefined };
+  } finally {
+    await handle.close();
+  }
+}

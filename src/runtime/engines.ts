@@ -1,0 +1,56 @@
+import { ConfigError } from "../base/errors.js";
+import { suggest } from "../base/suggest.js";
+import type { Engine, EngineOptions } from "./engine.js";
+
+/** Every engine, by name, the best one first. Each is loaded when it is asked for. */
+const engines = {
+  "ort-native": async (options: EngineOptions): Promise<Engine> =>
+    (await import("./ort-native.js")).createNativeEngine(options),
+  "ort-node": async (options: EngineOptions): Promise<Engine> => (await import("./ort-node.js")).createNodeEngine(options),
+};
+
+export type EngineName = keyof typeof engines;
+
+export interface CreateEngineOptions extends EngineOptions {
+  /** The first that works, in the order ort-native, ort-node, unless said otherwise here or by PEFT_ENGINE. */
+  readonly engine?: EngineName | undefined;
+}
+
+function chosenName(option: string | undefined): EngineName | undefined {
+  const name = option ?? process.env["PEFT_ENGINE"];
+  if (name === undefined || name === "") return undefined;
+  if (Object.hasOwn(engines, name)) return name as EngineName;
+  const near = suggest(name, Object.keys(engines));
+  throw new ConfigError({
+    code: "engine_unknown",
+    summary: `There is no engine called "${name}".`,
+    facts: [...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []), ["engines", Object.keys(engines).join(", ")]],
+    fields: { name },
+  });
+}
+
+/**
+ * Opens an engine.
+ *
+ * @throws {@link ConfigError} `engine_unknown`
+ * @example
+ * const engine = await createEngine({ engine: "ort-native", threads: 4 });
+ */
+export async function createEngine(options: CreateEngineOptions = {}): Promise<Engine> {
+  const name = chosenName(options.engine);
+  if (name !== undefined) return engines[name](options);
+  try {
+    return await engines["ort-native"](options);
+  } catch {
+    // No koffi or no library for this platform: the binding does the same work, slower.
+    return engines["ort-node"](options);
+  }
+}
+
+let shared: Promise<Engine> | undefined;
+
+/** The engine that models use unless they are given one; opened once a process. */
+export function defaultEngine(): Promise<Engine> {
+  shared ??= createEngine();
+  return shared;
+}
