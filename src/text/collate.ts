@@ -1,0 +1,139 @@
+import { ShapeError } from "../base/errors.js";
+import { type EncodedExample, IGNORED } from "./encode-example.js";
+
+/** Rows of numbers: nested arrays, or typed arrays. */
+export type Rows = readonly (ArrayLike<number> | readonly number[])[];
+
+/** A batch as Hugging Face writes it; rows may be padded on either side, or ragged without a mask. */
+export interface Batch {
+  readonly inputIds: Rows;
+  /** 1 for tokens, 0 for padding. */
+  readonly attentionMask?: Rows | undefined;
+  /** Token ids to predict, −100 where nothing is learnt; not shifted. */
+  readonly labels?: Rows | undefined;
+  readonly positionIds?: Rows | undefined;
+}
+
+/** A batch without padding, with what the head has to predict. */
+export interface PackedBatch {
+  readonly rows: number;
+  /** Length of a padded row. */
+  readonly padded: number;
+  readonly tokens: Int32Array;
+  readonly rowOffsets: Int32Array;
+  readonly positions: Int32Array;
+  /** Place of each token in the padded batch, row · padded + column. */
+  readonly paddedIndex: Int32Array;
+  /** Labels of the tokens, where the batch has any. */
+  readonly labels: Int32Array | undefined;
+  /** Tokens whose next token is to be predicted, and what it is. */
+  readonly supervised: Int32Array;
+  readonly supervisedLabels: Int32Array;
+}
+
+export interface PackOptions {
+  readonly vocabularySize?: number;
+  /** Longest row. */
+  readonly maxLength?: number;
+}
+
+function fault(code: string, summary: string, fields: Readonly<Record<string, unknown>>): ShapeError {
+  return new ShapeError({ code, summary, fields });
+}
+
+function checkRow(name: string, row: ArrayLike<number>, length: number, index: number): void {
+  if (row.length === length) return;
+  throw fault("batch_shape", `${name}: row ${index} has ${row.length} entries; inputIds has ${length} there.`, {
+    name,
+    row: index,
+  });
+}
+
+function checkToken(id: number, row: number, column: number, size: number): void {
+  if (Number.isInteger(id) && id >= 0 && id < size) return;
+  const range = size === Infinity ? "a whole number, 0 or more" : `a whole number from 0 to ${size - 1}`;
+  throw fault("token_id", `inputIds: entry ${column} of row ${row} is ${id}; ${range} was expected.`, { row, column, id });
+}
+
+/**
+ * Drops the padding of a batch.
+ *
+ * @throws {@link ShapeError} `batch_shape`, `token_id`, `row_empty` or `row_too_long`, naming the row
+ */
+export function packBatch(batch: Batch, options: PackOptions = {}): PackedBatch {
+  const { inputIds, attentionMask, labels, positionIds } = batch;
+  const { vocabularySize = Infinity, maxLength = Infinity } = options;
+  for (const [name, rows] of Object.entries({ attentionMask, labels, positionIds })) {
+    if (rows === undefined || rows.length === inputIds.length) continue;
+    throw fault("batch_shape", `${name} has ${rows.length} rows; inputIds has ${inputIds.length}.`, { name });
+  }
+  if (inputIds.length === 0) throw fault("batch_shape", "The batch has no rows.", {});
+  const padded = inputIds.reduce((most, row) => Math.max(most, row.length), 0);
+  const tokens: number[] = [];
+  const positions: number[] = [];
+  const paddedIndex: number[] = [];
+  const kept: number[] = [];
+  const offsets = [0];
+  for (const [b, row] of inputIds.entries()) {
+    const mask = attentionMask?.[b];
+    const rowLabels = labels?.[b];
+    const rowPositions = positionIds?.[b];
+    for (const [name, other] of Object.entries({ attentionMask: mask, labels: rowLabels, positionIds: rowPositions })) {
+      if (other !== undefined) checkRow(name, other, row.length, b);
+    }
+    const start = tokens.length;
+    for (let t = 0; t < row.length; t += 1) {
+      if (mask !== undefined && Number(mask[t]) === 0) continue;
+      const id = Number(row[t]);
+      checkToken(id, b, t, vocabularySize);
+      positions.push(rowPositions === undefined ? tokens.length - start : Number(rowPositions[t]));
+      tokens.push(id);
+      paddedIndex.push(b * padded + t);
+      kept.push(rowLabels === undefined ? IGNORED : Number(rowLabels[t]));
+    }
+    const length = tokens.length - start;
+    if (length === 0) throw fault("row_empty", `Row ${b} of the batch has no token.`, { row: b });
+    if (length > maxLength) {
+      throw fault("row_too_long", `Row ${b} has ${length} tokens; the model takes ${maxLength} at most.`, { row: b, length, maxLength });
+    }
+    offsets.push(tokens.length);
+  }
+  const rowOffsets = Int32Array.from(offsets);
+  return {
+    rows: inputIds.length,
+    padded,
+    tokens: Int32Array.from(tokens),
+    rowOffsets,
+    positions: Int32Array.from(positions),
+    paddedIndex: Int32Array.from(paddedIndex),
+    labels: labels === undefined ? undefined : Int32Array.from(kept),
+    ...targets(rowOffsets, kept, vocabularySize),
+  };
+}
+
+/** Each token predicts the next one of its row. */
+function targets(
+  rowOffsets: Int32Array,
+  labels: readonly number[],
+  vocabularySize: number,
+): { supervised: Int32Array; supervisedLabels: Int32Array } {
+  const supervised: number[] = [];
+  const supervisedLabels: number[] = [];
+  for (let b = 0; b + 1 < rowOffsets.length; b += 1) {
+    for (let i = rowOffsets[b]!; i + 1 < rowOffsets[b + 1]!; i += 1) {
+      const label = labels[i + 1]!;
+      if (label === IGNORED) continue;
+      if (!Number.isInteger(label) || label < 0 || label >= vocabularySize) {
+        throw fault("label", `labels: row ${b} holds ${label}, which is neither a token id nor −100.`, { row: b, label });
+      }
+      supervised.push(i);
+      supervisedLabels.push(label);
+    }
+  }
+  return { supervised: Int32Array.from(supervised), supervisedLabels: Int32Array.from(supervisedLabels) };
+}
+
+/** Examples as a batch; rows keep their own lengths. */
+export function collate(examples: readonly EncodedExample[]): Batch & { readonly labels: Rows } {
+  return { inputIds: examples.map(({ inputIds }) => inputIds), labels: examples.map(({ labels }) => labels) };
+}
