@@ -2,13 +2,15 @@ import { InternalError } from "../base/errors.js";
 import type { Checkpoint } from "../files/checkpoint.js";
 import type { CausalLM, ModelDefinition } from "../models/model.js";
 import { LanguageHead } from "../nn/language-head.js";
-import { namedParameters } from "../nn/module.js";
+import { type Module, namedModules, namedParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { RawConfig } from "../nn/raw-config.js";
 import { Runner, type RunnerOptions } from "../nn/runner.js";
 import type { Engine } from "../runtime/engine.js";
 import { type Batch, packBatch, type PackedBatch } from "../text/collate.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import type { WeightDType } from "./load-weights.js";
+import { saveModel } from "./save-model.js";
 
 /** A tensor as plain data. */
 export interface PlainTensor {
@@ -69,6 +71,8 @@ export class CausalLanguageModel {
   readonly head: LanguageHead;
   readonly checkpoint: Checkpoint | undefined;
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** Keys of the config that a merge has changed. */
+  readonly configOverrides: Record<string, unknown> = {};
   #closed = false;
 
   constructor(parts: CausalLanguageModelParts) {
@@ -91,6 +95,11 @@ export class CausalLanguageModel {
   /** Longest input in tokens. */
   get contextLength(): number {
     return this.definition.contextLength(this.config);
+  }
+
+  /** Every module, parents first. */
+  *modules(): Generator<Module> {
+    for (const [, module] of namedModules(this.module)) yield module;
   }
 
   /** Every parameter once, under its name in checkpoints. */
@@ -213,6 +222,16 @@ export class CausalLanguageModel {
     } finally {
       pass.release();
     }
+  }
+
+  /**
+   * Writes a folder that Python's transformers and peft.js load: config.json, model.safetensors and the tokenizer.
+   *
+   * @example
+   * await (await model.mergeAndUnload()).savePretrained("merged");
+   */
+  async savePretrained(folder: string, options: { readonly dtype?: WeightDType } = {}): Promise<void> {
+    await saveModel(this, folder, options);
   }
 
   /** Gives up compiled graphs, memory and the mapped weight files. Safe to call twice. */

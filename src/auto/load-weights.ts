@@ -20,7 +20,8 @@ function list(lines: readonly string[]): string {
   return [...lines.slice(0, MOST_SHOWN), ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n");
 }
 
-function convert(tensor: HostTensor, dtype: DType): HostTensor {
+/** The same numbers in another float type, rounded to nearest. */
+export function convertTensor(tensor: HostTensor, dtype: DType): HostTensor {
   if (tensor.dtype === dtype) return tensor;
   const bits = tensor.data as Uint16Array;
   const real =
@@ -81,7 +82,7 @@ export function loadWeights(
     const target: DType = kept === "bfloat16" && !options.bfloat16Inputs ? "float32" : kept;
     parameter.defer(target, () => {
       const tensor = checkpoint.read(name);
-      return convert(tensor, target);
+      return convertTensor(tensor, target);
     });
   }
   const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));

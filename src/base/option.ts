@@ -8,6 +8,8 @@ export interface Option<T> {
   readonly doc: string;
   /** What the help shows for a value, such as `<integer>`; nothing for a switch. */
   readonly placeholder: string | undefined;
+  /** Names that Hugging Face or older files give it, in camelCase; they are taken as the option itself. */
+  readonly aliases?: readonly string[];
   /** Reads the text of a flag; undefined where the text is no such value. */
   readonly fromText: (text: string) => unknown;
 }
@@ -119,4 +121,9 @@ export function flagOr<const T extends string>(spec: {
     placeholder: `<true|false|${spec.values.join("|")}>`,
     fromText,
   };
+}
+
+/** Also takes an option under other names. */
+export function alias<T>(option: Option<T>, ...aliases: readonly string[]): Option<T> {
+  return { ...option, aliases };
 }

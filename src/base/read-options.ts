@@ -46,12 +46,19 @@ function describe(value: unknown, issue: z.core.$ZodIssue): string {
   return `${got}${at} is not what was expected`;
 }
 
+/** Values under the options' own names, where they came under an alias. */
+export function resolveAliases(options: Options, values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const names = new Map<string, string>();
+  for (const [name, option] of Object.entries(options)) for (const other of option.aliases ?? []) names.set(other, name);
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [names.get(key) ?? key, value]));
+}
+
 /** All faults of a set of values, without throwing. Keys of `values` are camelCase. */
 export function optionFaults(options: Options, values: Readonly<Record<string, unknown>>, spelling: Spelling): OptionFault[] {
   const spell = SPELL[spelling];
   const known = Object.keys(options);
   const faults: OptionFault[] = [];
-  for (const [key, value] of Object.entries(values)) {
+  for (const [key, value] of Object.entries(resolveAliases(options, values))) {
     const option = options[key];
     if (option === undefined) {
       const neighbour = neighbourName(key, known);
@@ -98,7 +105,8 @@ export function readOptions<O extends Options>(
 ): OptionValues<O> {
   const faults = optionFaults(options, values, from.spelling ?? "camelCase");
   if (faults.length > 0) throw optionError(faults, from);
+  const named = resolveAliases(options, values);
   return Object.fromEntries(
-    Object.entries(options).map(([key, option]) => [key, values[key] ?? option.default]),
+    Object.entries(options).map(([key, option]) => [key, named[key] ?? option.default]),
   ) as OptionValues<O>;
 }

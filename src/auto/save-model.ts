@@ -1,0 +1,48 @@
+import { BYTES_PER_ELEMENT, type DType } from "../base/tensor-type.js";
+import { openOutputFolder } from "../files/folder.js";
+import type { TensorToWrite } from "../files/safetensors-write.js";
+import { VERSION } from "../base/version.js";
+import type { CausalLanguageModel } from "./causal-language-model.js";
+import { convertTensor, type WeightDType } from "./load-weights.js";
+
+const DTYPE_NAMES: Readonly<Partial<Record<DType, string>>> = {
+  float32: "float32",
+  float16: "float16",
+  bfloat16: "bfloat16",
+};
+
+/** The keys of a config that another element type or a merge changes. */
+function savedConfig(model: CausalLanguageModel, dtype: string): Record<string, unknown> {
+  const { torch_dtype: _, quantization_config: __, ...rest } = model.config.values;
+  const architectures = rest["architectures"] ?? [model.module.kind];
+  return { ...rest, architectures, ...model.configOverrides, dtype, peft_js_version: VERSION };
+}
+
+/** Writes weights, config and tokenizer; one tensor is in memory at a time. */
+export async function saveModel(
+  model: CausalLanguageModel,
+  path: string,
+  options: { readonly dtype?: WeightDType },
+): Promise<void> {
+  const { dtype = "auto" } = options;
+  const parameters = [...model.namedParameters()];
+  const target = (own: DType): DType => (dtype === "auto" ? own : dtype);
+  const bytes = parameters.reduce((sum, { size, type }) => sum + size * BYTES_PER_ELEMENT[target(type.dtype)], 0);
+  const folder = await openOutputFolder(path, bytes);
+  const tensors = parameters.map((parameter): [string, TensorToWrite] => {
+    const wanted = target(parameter.type.dtype);
+    return [
+      parameter.name,
+      { dtype: wanted, shape: parameter.shape, data: () => convertTensor(parameter.tensor, wanted).data },
+    ];
+  });
+  await folder.tensors("model.safetensors", tensors);
+  const common = target(parameters[0]!.type.dtype);
+  await folder.json("config.json", savedConfig(model, DTYPE_NAMES[common] ?? "float32"));
+  if (Object.keys(model.generationConfig).length > 0) await folder.json("generation_config.json", model.generationConfig);
+  const { tokenizer } = model;
+  if (tokenizer === undefined) return;
+  await folder.json("tokenizer.json", tokenizer.files.tokenizer);
+  await folder.json("tokenizer_config.json", tokenizer.files.config);
+  if (tokenizer.files.chatTemplate !== undefined) await folder.text("chat_template.jinja", tokenizer.files.chatTemplate);
+}

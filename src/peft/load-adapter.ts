@@ -1,0 +1,75 @@
+import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
+import { CheckpointError, TargetError } from "../base/errors.js";
+import type { HostTensor } from "../base/host-tensor.js";
+import { readOptions } from "../base/read-options.js";
+import { openAdapterFolder } from "../files/adapter-files.js";
+import { resolveModel } from "../files/hub.js";
+import { type AttachedAdapter, attachAdapter, configOptions, methodOf } from "./adapter.js";
+import { checkAdapterTensors, readAdapterConfig } from "./hf-format.js";
+import { type Match, matchModules, type ModulePattern } from "./match.js";
+
+function asFloat32(tensor: HostTensor): Float32Array {
+  if (tensor.dtype === "bfloat16") return bfloat16ToFloat32(tensor.data as Uint16Array);
+  if (tensor.dtype === "float16") return float16ToFloat32(tensor.data as Uint16Array);
+  return Float32Array.from(tensor.data as Float32Array);
+}
+
+/**
+ * Attaches an adapter from a folder or a Hub id. The file's tensors and the config have to agree with the base model, or nothing
+ * stays attached.
+ */
+export async function loadAdapterFolder(
+  base: CausalLanguageModel,
+  path: string,
+  name: string,
+): Promise<AttachedAdapter> {
+  const files = await openAdapterFolder(await resolveModel(path));
+  let adapter: AttachedAdapter | undefined;
+  try {
+    const { config, baseModel } = readAdapterConfig(files.config, files.configPath);
+    const method = methodOf(config.peftType);
+    const resolved = readOptions(method.config, configOptions(config), { source: files.configPath, spelling: "snake_case" });
+    const target = (resolved["targetModules"] ?? base.definition.defaultTargets[method.name] ?? []) as ModulePattern;
+    const exclude = resolved["excludeModules"] as ModulePattern | undefined;
+    let matches: Match[];
+    try {
+      matches = matchModules(base.module, { model: base.name, target, exclude, sites: method.sites, head: "lm_head" });
+    } catch (error) {
+      if (error instanceof TargetError) throw otherBase(path, base.name, baseModel, error);
+      throw error;
+    }
+    adapter = attachAdapter(method, { ...resolved, targetModules: target }, matches, { name, seed: 0 });
+    const found = new Map([...files.weights.tensors].map(([key, { shape }]) => [key, shape]));
+    const needed = new Map([...adapter.tensors].map(([key, { shape }]) => [key, shape]));
+    checkAdapterTensors(files.weights.path, needed, found, `${files.configPath}: ${method.name}, made for ${baseModel ?? "an unnamed base"}`);
+    for (const [key, parameter] of adapter.tensors) parameter.data.set(asFloat32(files.weights.read(key)));
+    return adapter;
+  } catch (error) {
+    if (adapter !== undefined) detach(base, adapter);
+    throw error;
+  } finally {
+    files.weights.close();
+  }
+}
+
+/** Takes a half-made adapter off again. */
+function detach(model: CausalLanguageModel, attached: AttachedAdapter): void {
+  const mine = new Set(attached.attachments.values());
+  for (const module of model.modules()) module.attachments = module.attachments.filter((one) => !mine.has(one));
+}
+
+function otherBase(path: string, model: string, madeFor: string | undefined, cause: TargetError): CheckpointError {
+  return new CheckpointError({
+    code: "adapter_other_base",
+    summary: `The adapter ${path} does not belong to ${model}: modules that it adapts are not there.`,
+    facts: [
+      ["made for", madeFor ?? "(not said in its config)"],
+      ["reason", cause.summary],
+      ...cause.facts,
+    ],
+    fixes: ["load it on the base model it was made for"],
+    fields: { path, model, madeFor, ...cause.fields },
+    cause,
+  });
+}

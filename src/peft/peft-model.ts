@@ -1,0 +1,306 @@
+import type {
+  BackwardOptions,
+  BackwardOutput,
+  CausalLanguageModel,
+  CausalOutput,
+  ForwardOptions,
+} from "../auto/causal-language-model.js";
+import { ConfigError } from "../base/errors.js";
+import { readOptions } from "../base/read-options.js";
+import { suggest } from "../base/suggest.js";
+import type { PeftConfig } from "../methods/index.js";
+import type { Parameter } from "../nn/parameter.js";
+import type { Batch, PackedBatch } from "../text/collate.js";
+import { type AttachedAdapter, attachAdapter, configOptions, methodOf } from "./adapter.js";
+import { loadAdapterFolder } from "./load-adapter.js";
+import { matchModules, type ModulePattern } from "./match.js";
+import { mergeAdapter } from "./merge.js";
+import { saveAdapter } from "./save-adapter.js";
+
+export interface AttachOptions {
+  /** @defaultValue "default" */
+  readonly adapterName?: string | undefined;
+  /** Seed of the random start. @defaultValue 0 */
+  readonly seed?: number | undefined;
+}
+
+/** A parameter as users see it. */
+export interface NamedParameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly size: number;
+  readonly trainable: boolean;
+  /** float32: the live array of an adapter's parameter, a copy of a frozen half-precision one. */
+  readonly data: Float32Array;
+  readonly grad: Float32Array | undefined;
+}
+
+function splitName(name: string): [path: string, key: string] {
+  const at = name.lastIndexOf(".");
+  return [name.slice(0, at), name.slice(at + 1)];
+}
+
+/** The same parameter under another name. */
+function renamed(parameter: Parameter, name: string): NamedParameter {
+  return Object.create(parameter, { name: { value: name, enumerable: true } }) as NamedParameter;
+}
+
+/** A warning that does not stop the work. */
+export interface PeftWarning {
+  readonly code: string;
+  readonly text: string;
+}
+
+/** A base model with adapters. The base is frozen; what is trained is the active adapter alone. */
+export class PeftModel {
+  readonly base: CausalLanguageModel;
+  /** Things worth knowing that came up when adapters were attached. */
+  readonly warnings: PeftWarning[] = [];
+  readonly #adapters = new Map<string, AttachedAdapter>();
+  #active: string | undefined;
+
+  constructor(base: CausalLanguageModel) {
+    this.base = base;
+  }
+
+  /**
+   * Loads an adapter that Hugging Face PEFT or peft.js saved, onto a base model.
+   *
+   * @throws {@link CheckpointError} where the tensors do not fit the base, naming each
+   * @example
+   * const model = await PeftModel.fromPretrained(base, "out", { adapterName: "default" });
+   */
+  static async fromPretrained(
+    base: CausalLanguageModel,
+    path: string,
+    options: { readonly adapterName?: string; readonly isTrainable?: boolean } = {},
+  ): Promise<PeftModel> {
+    const model = new PeftModel(base);
+    await model.loadAdapter(path, options.adapterName ?? "default", options);
+    return model;
+  }
+
+  /** Names of the adapters, in the order they came. */
+  get adapterNames(): string[] {
+    return [...this.#adapters.keys()];
+  }
+
+  /** The adapter that is in use; undefined while all are off. */
+  get activeAdapter(): string | undefined {
+    return this.#active;
+  }
+
+  /** The attached adapter of a name, the active one unless said otherwise. */
+  adapter(name = this.#active ?? this.adapterNames[0]!): AttachedAdapter {
+    const adapter = this.#adapters.get(name);
+    if (adapter !== undefined) return adapter;
+    const near = suggest(name, this.adapterNames);
+    throw new ConfigError({
+      code: "adapter_unknown",
+      summary: `There is no adapter called "${name}".`,
+      facts: [...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []), ["adapters", this.adapterNames.join(", ") || "none"]],
+      fields: { name, adapters: this.adapterNames },
+    });
+  }
+
+  #checkName(name: string): void {
+    if (!/^[\w-]+$/.test(name)) {
+      throw new ConfigError({
+        code: "adapter_name",
+        summary: `"${name}" cannot be the name of an adapter: letters, digits, _ and - can be used.`,
+        fields: { name },
+      });
+    }
+    if (!this.#adapters.has(name)) return;
+    throw new ConfigError({
+      code: "adapter_exists",
+      summary: `There is an adapter called "${name}" already.`,
+      fixes: ["choose another adapterName", `delete it first: model.deleteAdapter("${name}")`],
+      fields: { name },
+    });
+  }
+
+  /** Attaches a fresh adapter and makes it the active one, ready to be trained. */
+  addAdapter(config: PeftConfig, options: AttachOptions = {}): AttachedAdapter {
+    const { adapterName = "default", seed = 0 } = options;
+    this.#checkName(adapterName);
+    const method = methodOf(config.peftType);
+    const resolved = readOptions(method.config, configOptions(config), { source: config.peftType }) as Record<string, unknown>;
+    const { definition, module, name } = this.base;
+    const target = (resolved["targetModules"] ?? definition.defaultTargets[method.name]) as ModulePattern | undefined;
+    if (target === undefined) {
+      throw new ConfigError({
+        code: "target_unspecified",
+        summary: `${method.name} has no default targets for model_type ${definition.modelType}.`,
+        fixes: ['targetModules: ["..."]'],
+        fields: { method: method.name, modelType: definition.modelType },
+      });
+    }
+    const exclude = resolved["excludeModules"] as ModulePattern | undefined;
+    const matches = matchModules(module, { model: name, target, exclude, sites: method.sites, head: "lm_head" });
+    const config_ = { ...resolved, targetModules: target };
+    const adapter = attachAdapter(method, config_, matches, { name: adapterName, seed });
+    this.#adapters.set(adapterName, adapter);
+    this.#warnOfRanks(resolved["r"]);
+    this.setAdapter(adapterName);
+    return adapter;
+  }
+
+  /** A rank above the size of a layer adds no expressive power; Python takes it, so it is no error. */
+  #warnOfRanks(r: unknown): void {
+    if (typeof r !== "number") return;
+    const small = [...this.adapter().attachments.keys()].filter((path) => {
+      const weight = [...this.base.namedParameters()].find(({ name }) => name === `${path}.weight`);
+      return weight !== undefined && Math.min(...weight.shape) < r;
+    });
+    if (small.length === 0) return;
+    const text = `r: ${r} is larger than the smaller side of ${small.length} of the target modules, such as ${small[0]}.`;
+    this.warnings.push({ code: "rank_too_large", text });
+  }
+
+  /** Loads a further adapter from a folder, or from the Hub by its id. */
+  async loadAdapter(path: string, adapterName: string, options: { readonly isTrainable?: boolean } = {}): Promise<AttachedAdapter> {
+    this.#checkName(adapterName);
+    const adapter = await loadAdapterFolder(this.base, path, adapterName);
+    this.#adapters.set(adapterName, adapter);
+    this.setAdapter(adapterName, { trainable: options.isTrainable ?? false });
+    return adapter;
+  }
+
+  /** Makes one adapter the active one; the others stay attached and do nothing. */
+  setAdapter(name: string, options: { readonly trainable?: boolean } = {}): void {
+    const chosen = this.adapter(name);
+    for (const adapter of this.#adapters.values()) {
+      const active = adapter === chosen;
+      for (const attachment of adapter.attachments.values()) attachment.active = active;
+      for (const parameter of adapter.tensors.values()) parameter.trainable = active && (options.trainable ?? true);
+    }
+    this.#active = name;
+    this.base.structureChanged();
+  }
+
+  /** Switches all adapters off: the model is the base again. `setAdapter` switches one on. */
+  disableAdapters(): void {
+    for (const adapter of this.#adapters.values()) {
+      for (const attachment of adapter.attachments.values()) attachment.active = false;
+    }
+    this.#active = undefined;
+    this.base.structureChanged();
+  }
+
+  /** Runs `body` with the base alone, and puts everything back as it was, also after an error. */
+  async withoutAdapter<T>(body: () => Promise<T>): Promise<T> {
+    const attachments = [...this.#adapters.values()].flatMap((adapter) => [...adapter.attachments.values()]);
+    const before = attachments.map(({ active }) => active);
+    const name = this.#active;
+    this.disableAdapters();
+    try {
+      return await body();
+    } finally {
+      for (const [i, attachment] of attachments.entries()) attachment.active = before[i]!;
+      this.#active = name;
+      this.base.structureChanged();
+    }
+  }
+
+  /** Takes an adapter off the model. */
+  deleteAdapter(name: string): void {
+    const adapter = this.adapter(name);
+    const mine = new Set(adapter.attachments.values());
+    for (const module of this.base.modules()) module.attachments = module.attachments.filter((one) => !mine.has(one));
+    this.#adapters.delete(name);
+    if (this.#active === name) this.#active = undefined;
+    this.base.structureChanged();
+  }
+
+  forward(batch: Batch | PackedBatch, options: ForwardOptions = {}): Promise<CausalOutput> {
+    return this.base.forward(batch, options);
+  }
+
+  backward(batch: Batch | PackedBatch, options: BackwardOptions = {}): Promise<BackwardOutput> {
+    return this.base.backward(batch, options);
+  }
+
+  evaluate(batch: Batch | PackedBatch, options: ForwardOptions = {}): Promise<{ loss: number; supervisedTokens: number }> {
+    return this.base.evaluate(batch, options);
+  }
+
+  /** All parameters under Hugging Face's names; weights of adapted modules have `base_layer` in theirs. */
+  *namedParameters(): Generator<NamedParameter> {
+    const adapted = new Set([...this.#adapters.values()].flatMap(({ attachments }) => [...attachments.keys()]));
+    for (const parameter of this.base.namedParameters()) {
+      const [path, key] = splitName(parameter.name);
+      yield renamed(parameter, `base_model.model.${path}${adapted.has(path) ? ".base_layer" : ""}.${key}`);
+    }
+    for (const { tensors } of this.#adapters.values()) yield* tensors.values();
+  }
+
+  trainableParameters(): Parameter[] {
+    return [...this.#adapters.values()].flatMap(({ tensors }) => [...tensors.values()]).filter(({ trainable }) => trainable);
+  }
+
+  /** Counts of parameters. */
+  parameterCount(): { trainable: number; all: number } {
+    const count = (parameters: Iterable<NamedParameter>): number => [...parameters].reduce((total, { size }) => total + size, 0);
+    return { trainable: count(this.trainableParameters()), all: count(this.namedParameters()) };
+  }
+
+  /** The line that people know: `trainable params: … || all params: … || trainable%: …`. */
+  trainableParametersLine(): string {
+    const { trainable, all } = this.parameterCount();
+    const share = ((100 * trainable) / all).toFixed(4);
+    return `trainable params: ${trainable.toLocaleString("en")} || all params: ${all.toLocaleString("en")} || trainable%: ${share}`;
+  }
+
+  printTrainableParameters(): void {
+    console.log(this.trainableParametersLine());
+  }
+
+  /**
+   * Writes adapter_config.json and adapter_model.safetensors, readable by Hugging Face PEFT. The adapter called `default` goes
+   * into the folder itself, any other into a folder of its name below.
+   */
+  async savePretrained(folder: string, options: { readonly adapterNames?: readonly string[] } = {}): Promise<void> {
+    for (const name of options.adapterNames ?? this.adapterNames) {
+      const target = name === "default" ? folder : `${folder}/${name}`;
+      await saveAdapter(this.base, this.adapter(name), target);
+    }
+  }
+
+  /**
+   * Adds the active adapter to the weights and takes all adapters off; what remains is an ordinary model, to be saved with its own
+   * `savePretrained`.
+   *
+   * @throws {@link NonFiniteError} where a merged weight is not finite; nothing is changed then
+   */
+  async mergeAndUnload(options: ForwardOptions = {}): Promise<CausalLanguageModel> {
+    if (this.#active !== undefined) await mergeAdapter(this.base, this.adapter(), options);
+    for (const name of this.adapterNames) this.deleteAdapter(name);
+    return this.base;
+  }
+
+  async close(): Promise<void> {
+    await this.base.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/**
+ * Attaches a fresh adapter to a base model, which is frozen.
+ *
+ * @throws {@link ConfigError} with every unknown or bad option; {@link TargetError} for targets that match nothing
+ * @example
+ * const model = await getPeftModel(base, { peftType: "LORA", r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] });
+ */
+export async function getPeftModel(
+  base: CausalLanguageModel,
+  config: PeftConfig,
+  options: AttachOptions = {},
+): Promise<PeftModel> {
+  const model = new PeftModel(base);
+  model.addAdapter(config, options);
+  return model;
+}

@@ -1,0 +1,40 @@
+import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import { VERSION } from "../base/version.js";
+import { openOutputFolder } from "../files/folder.js";
+import type { TensorToWrite } from "../files/safetensors-write.js";
+import type { AttachedAdapter } from "./adapter.js";
+import { writeAdapterConfig } from "./hf-format.js";
+
+/** The README of an adapter folder. */
+function modelCard(base: CausalLanguageModel, adapter: AttachedAdapter): string {
+  const count = [...adapter.tensors.values()].reduce((total, { size }) => total + size, 0);
+  return `---
+library_name: peft
+base_model: ${base.name}
+tags:
+- base_model:adapter:${base.name}
+- ${adapter.method.name.toLowerCase()}
+pipeline_tag: text-generation
+---
+
+# ${adapter.method.title} adapter for ${base.name}
+
+${count.toLocaleString("en")} parameters in ${adapter.tensors.size} tensors, trained with peft.js ${VERSION}.
+It can be loaded by peft.js and by Hugging Face PEFT.
+`;
+}
+
+/** Writes an adapter folder as Hugging Face PEFT lays it out. */
+export async function saveAdapter(base: CausalLanguageModel, adapter: AttachedAdapter, path: string): Promise<void> {
+  const folder = await openOutputFolder(path);
+  const tensors = [...adapter.tensors]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, parameter]): [string, TensorToWrite] => [
+      key,
+      { dtype: "float32", shape: parameter.shape, data: parameter.data },
+    ]);
+  await folder.tensors("adapter_model.safetensors", tensors);
+  const facts = { baseModel: base.name, taskType: "CAUSAL_LM" };
+  await folder.json("adapter_config.json", writeAdapterConfig(adapter.method, adapter.config, facts));
+  await folder.text("README.md", modelCard(base, adapter));
+}
