@@ -11,6 +11,7 @@ import type { Engine } from "../runtime/engine.js";
 import { availableMemoryBytes } from "../runtime/memory.js";
 import { type Tokenizer, tokenizerFromFiles } from "../text/tokenizer.js";
 import { CausalLanguageModel } from "./causal-language-model.js";
+import { initialiseWeights } from "./initialise.js";
 import { loadWeights, type WeightDType } from "./load-weights.js";
 
 export interface FromPretrainedOptions {
@@ -27,6 +28,15 @@ export interface FromPretrainedOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with what is worth knowing and no error, such as tensors that are not used. */
   readonly onWarning?: ((text: string) => void) | undefined;
+}
+
+export interface FromConfigOptions {
+  readonly name?: string | undefined;
+  /** Seed of the weights. @defaultValue 0 */
+  readonly seed?: number | undefined;
+  readonly tokenizer?: Tokenizer | undefined;
+  readonly engine?: Engine | undefined;
+  readonly activationBytes?: number | undefined;
 }
 
 /** The architecture that a config asks for. */
@@ -104,7 +114,30 @@ export const AutoModelForCausalLM = {
       throw error;
     }
   },
+
+  /**
+   * A model with random weights, to be trained from nothing.
+   *
+   * @example
+   * const model = await AutoModelForCausalLM.fromConfig(config, { seed: 0 });
+   * model.setTrainable(true);
+   */
+  fromConfig,
 };
+
+async function fromConfig(
+  values: Readonly<Record<string, unknown>>,
+  options: FromConfigOptions = {},
+): Promise<CausalLanguageModel> {
+  const { name = "new model", seed = 0, tokenizer, activationBytes } = options;
+  const definition = findModel(values, name);
+  const config = new RawConfig(values, name);
+  const module = definition.causalLM(config);
+  initialiseWeights(module, { seed, deviation: config.number("initializer_range", 0.02) });
+  const engine = options.engine ?? (await defaultEngine());
+  const runner = { activationBytes };
+  return new CausalLanguageModel({ name, definition, config, module, engine, checkpoint: undefined, tokenizer, runner });
+}
 
 async function open(
   name: string,

@@ -1,5 +1,5 @@
 import { open } from "node:fs/promises";
-import koffi from "koffi";
+import { koffi } from "./native.js";
 import { CheckpointError } from "../base/errors.js";
 
 /** A file whose bytes are in memory, or seem to be. */

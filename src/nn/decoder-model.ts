@@ -66,7 +66,7 @@ export class DecoderForCausalLM extends Module implements StagedModel {
 
   batchTensors({ tokens, positions }: TokenBatch): Record<string, HostTensor> {
     const longest = positions.reduce((most, position) => Math.max(most, position), 0) + 1;
-    const { cos, sin } = this.#rope.upTo(longest);
+    const { cos, sin } = this.#rope.upTo(longest, tokens.length);
     const wide = (values: Int32Array): HostTensor =>
       hostTensor("int64", [values.length], BigInt64Array.from(values, (value) => BigInt(value)));
     return { tokens: wide(tokens), positions: wide(positions), ropeCos: cos, ropeSin: sin };

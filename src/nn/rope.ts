@@ -81,20 +81,29 @@ function frequencies({ theta, dim, scaling }: RopeOptions, length: number): Floa
 /** Tables of cos and sin, one row a position: (P, dim/2) each. They grow as longer batches come. */
 export class RopeTables {
   #length = 0;
+  #rows = 0;
   #tables: { cos: HostTensor; sin: HostTensor } | undefined;
 
   constructor(readonly options: RopeOptions) {}
 
-  /** Tables that reach at least `length` positions. */
-  upTo(length: number): { cos: HostTensor; sin: HostTensor } {
+  /**
+   * Tables for positions below `length`, with at least `rows` rows: the runtime wants as many as a batch has tokens, whatever
+   * their positions.
+   */
+  upTo(length: number, rows: number): { cos: HostTensor; sin: HostTensor } {
     const exact = this.options.scaling.kind === "dynamic";
-    if (this.#tables !== undefined && (exact ? this.#length === length : this.#length >= length)) return this.#tables;
-    const rows = exact ? length : Math.max(64, 2 ** Math.ceil(Math.log2(length)));
+    const fits = exact ? this.#length === length : this.#length >= length;
+    if (this.#tables === undefined || !fits || this.#rows < rows) this.#tables = this.#build(length, rows);
+    return this.#tables;
+  }
+
+  #build(length: number, rows: number): { cos: HostTensor; sin: HostTensor } {
+    const count = Math.max(64, 2 ** Math.ceil(Math.log2(Math.max(length, rows))));
     const theta = frequencies(this.options, length);
     const half = theta.length;
-    const cos = new Float32Array(rows * half);
-    const sin = new Float32Array(rows * half);
-    for (let p = 0; p < rows; p += 1) {
+    const cos = new Float32Array(count * half);
+    const sin = new Float32Array(count * half);
+    for (let p = 0; p < count; p += 1) {
       for (let i = 0; i < half; i += 1) {
         // float32 at the same places as the reference: frequency, then angle.
         const angle = Math.fround(p * Math.fround(theta[i]!));
@@ -102,11 +111,8 @@ export class RopeTables {
         sin[p * half + i] = Math.sin(angle);
       }
     }
-    this.#length = exact ? length : rows;
-    this.#tables = {
-      cos: hostTensor("float32", [rows, half], cos),
-      sin: hostTensor("float32", [rows, half], sin),
-    };
-    return this.#tables;
+    this.#length = this.options.scaling.kind === "dynamic" ? length : count;
+    this.#rows = count;
+    return { cos: hostTensor("float32", [count, half], cos), sin: hostTensor("float32", [count, half], sin) };
   }
 }

@@ -41,8 +41,9 @@ export async function createEngine(options: CreateEngineOptions = {}): Promise<E
   if (name !== undefined) return engines[name](options);
   try {
     return await engines["ort-native"](options);
-  } catch {
-    // No koffi or no library for this platform: the binding does the same work, slower.
+  } catch (error) {
+    // No koffi or no library for this platform: the binding does the same work, slower and with copies.
+    console.warn(`peft.js: ort-native is not available, so ort-node is used (slower): ${(error as Error).message}`);
     return engines["ort-node"](options);
   }
 }

@@ -1,5 +1,6 @@
-import koffi, { type KoffiFunc, type LibraryHandle } from "koffi";
+import type { KoffiFunc, LibraryHandle } from "koffi";
 import { InternalError, OutOfMemoryError, type PeftError } from "../base/errors.js";
+import { koffi } from "../files/native.js";
 import { findOrtLibrary } from "./ort-library.js";
 
 /** A native address. */
@@ -63,7 +64,6 @@ let api: OrtApi | undefined;
 /** Loads the library and binds its functions; later calls answer the same object. */
 export function loadOrtApi(): OrtApi {
   if (api !== undefined) return api;
-  koffi.config({ ...koffi.config(), async_stack_size: 8 * 2 ** 20, async_heap_size: 2 ** 20 });
   library = koffi.load(findOrtLibrary());
   const base = library.func("void* OrtGetApiBase()")() as Pointer;
   const getApi = koffi.decode(koffi.decode(base, 0, "void*") as Pointer, koffi.proto("void* (uint32_t)"));

@@ -1,5 +1,5 @@
 import { cpus } from "node:os";
-import koffi from "koffi";
+import { koffi } from "../files/native.js";
 import { ONNX_DTYPES } from "../base/tensor-type.js";
 import type { CompileOptions, Engine, EngineOptions, RunOptions, Session } from "./engine.js";
 import type { HostTensor } from "../base/host-tensor.js";

@@ -1,0 +1,62 @@
+// Models and tokenizers
+export { AutoModelForCausalLM, AutoTokenizer, type FromConfigOptions, type FromPretrainedOptions } from "./auto/auto-model.js";
+export {
+  type BackwardOptions,
+  type BackwardOutput,
+  CausalLanguageModel,
+  type CausalOutput,
+  type ForwardOptions,
+  type PlainTensor,
+} from "./auto/causal-language-model.js";
+export type { WeightDType } from "./auto/load-weights.js";
+export { type ChatTemplateOptions, type Message, type Tokenizer, tokenizerFromFiles } from "./text/tokenizer.js";
+
+// Adapters
+export type { PeftConfig, PeftType } from "./methods/index.js";
+export { type AttachOptions, getPeftModel, type NamedParameter, PeftModel, type PeftWarning } from "./peft/peft-model.js";
+
+// Data
+export { readRows } from "./files/data-file.js";
+export { type Batch, collate, packBatch, type PackedBatch } from "./text/collate.js";
+export { Dataset, type DatasetSummary, encodeDataset } from "./text/dataset.js";
+export type { EncodedExample, EncodingOptions } from "./text/encode-example.js";
+export type { Columns, Example, Row } from "./text/rows.js";
+
+// Training
+export { AdamW, type OptimizerState } from "./train/adamw.js";
+export { clipGradNorm, gradientNorm } from "./train/clip.js";
+export type { TrainEvent } from "./train/event.js";
+export { getScheduler, type ScheduleName, type Scheduler } from "./train/schedule.js";
+export { evaluate, train, type TrainRunOptions } from "./train/train.js";
+export type { TrainOptions } from "./train/train-options.js";
+
+// Generation
+export { type Generated, type GeneratedPiece, generate, generateTokens, type GenerationOptions } from "./auto/generate.js";
+
+// Engines
+export { createEngine, type CreateEngineOptions, type EngineName } from "./runtime/engines.js";
+export type { Engine, EngineCapabilities, Session } from "./runtime/engine.js";
+
+// Files
+export { openCheckpoint, type Checkpoint } from "./files/checkpoint.js";
+export { openSafetensors, type SafetensorsFile } from "./files/safetensors.js";
+export { writeSafetensors, type TensorToWrite } from "./files/safetensors-write.js";
+
+// Extension
+export { defineMethod, type MethodDefinition, type Scope } from "./methods/method.js";
+export { defineModel, type ModelDefinition } from "./models/model.js";
+export { defineOp, type Op } from "./ops/op.js";
+
+// Errors
+export {
+  CheckpointError,
+  ConfigError,
+  InternalError,
+  NonFiniteError,
+  OutOfMemoryError,
+  PeftError,
+  ShapeError,
+  TargetError,
+  UnsupportedError,
+} from "./base/errors.js";
+export { VERSION } from "./base/version.js";

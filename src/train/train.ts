@@ -1,0 +1,194 @@
+import { NonFiniteError } from "../base/errors.js";
+import { readOptions } from "../base/read-options.js";
+import type { BackwardOptions, BackwardOutput } from "../auto/causal-language-model.js";
+import type { Parameter } from "../nn/parameter.js";
+import { type Batch, collate } from "../text/collate.js";
+import type { Dataset } from "../text/dataset.js";
+import type { EncodedExample } from "../text/encode-example.js";
+import { AdamW } from "./adamw.js";
+import { clipGradNorm, gradientNorm } from "./clip.js";
+import type { TrainEvent } from "./event.js";
+import { getScheduler } from "./schedule.js";
+import { type TrainOptions, trainOptions } from "./train-options.js";
+
+/** A model that can be trained: a base model with its weights unfrozen, or a model with adapters. */
+export interface Trainable {
+  trainableParameters(): Parameter[];
+  namedParameters(): Iterable<{ readonly size: number }>;
+  backward(batch: Batch, options?: BackwardOptions): Promise<BackwardOutput>;
+  evaluate(batch: Batch): Promise<{ loss: number; supervisedTokens: number }>;
+}
+
+export interface TrainRunOptions extends Partial<TrainOptions> {
+  /** Rows that are never trained on; their loss is reported. */
+  readonly evalDataset?: Dataset | undefined;
+  /** Ends the run after the step that is under way. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const seconds = (since: number): number => (performance.now() - since) / 1000;
+
+/** Mean loss over all supervised tokens of a data set. */
+export async function evaluate(
+  model: Pick<Trainable, "evaluate">,
+  dataset: Dataset,
+  batchSize = 8,
+): Promise<{ loss: number; supervisedTokens: number }> {
+  // Rows of similar length together; the sum does not depend on the order.
+  const rows = [...dataset.examples].sort((a, b) => a.inputIds.length - b.inputIds.length);
+  let loss = 0;
+  let supervisedTokens = 0;
+  for (let i = 0; i < rows.length; i += batchSize) {
+    const part = await model.evaluate(collate(rows.slice(i, i + batchSize)));
+    loss += part.loss;
+    supervisedTokens += part.supervisedTokens;
+  }
+  return { loss: supervisedTokens === 0 ? 0 : loss / supervisedTokens, supervisedTokens };
+}
+
+/** Batches of an epoch, grouped into steps. */
+function* steps(dataset: Dataset, settings: TrainOptions, epoch: number): Generator<EncodedExample[][]> {
+  const order = dataset.order({ shuffle: settings.shuffle, seed: settings.seed, epoch });
+  const rowsOfStep = settings.batchSize * settings.gradientAccumulation;
+  for (let i = 0; i < order.length; i += rowsOfStep) {
+    const rows = order.slice(i, i + rowsOfStep).map((row) => dataset.examples[row]!);
+    const batches: EncodedExample[][] = [];
+    for (let j = 0; j < rows.length; j += settings.batchSize) batches.push(rows.slice(j, j + settings.batchSize));
+    yield batches;
+  }
+}
+
+interface StepFacts {
+  readonly step: number;
+  readonly epoch: number;
+  readonly loss: number;
+  readonly gradNorm: number;
+  readonly batches: readonly EncodedExample[][];
+}
+
+/** Stops the run where the loss or a gradient is not finite; the step has not been applied then. */
+function checkFinite(facts: StepFacts, parameters: readonly Parameter[], settings: TrainOptions): void {
+  if (Number.isFinite(facts.loss) && Number.isFinite(facts.gradNorm)) return;
+  const bad = (values: Float32Array): number => values.reduce((count, value) => count + (Number.isFinite(value) ? 0 : 1), 0);
+  const first = parameters.find(({ grad }) => grad !== undefined && bad(grad) > 0);
+  const where =
+    first === undefined
+      ? "the loss itself; all gradients are finite"
+      : `gradient of ${first.name} (${bad(first.grad!).toLocaleString("en")} of ${first.size.toLocaleString("en")} values)`;
+  const rows = facts.batches.flat().map(({ source }) => source);
+  const shown = rows.length > 6 ? `${rows.slice(0, 5).join(", ")} and ${rows.length - 5} more` : rows.join(", ");
+  const loss = Number.isNaN(facts.loss) ? "NaN" : Number.isFinite(facts.loss) ? String(facts.loss) : "infinite";
+  throw new NonFiniteError({
+    code: "loss_not_finite",
+    summary: Number.isFinite(facts.loss)
+      ? `The gradients became infinite or NaN at step ${facts.step}. Training stopped; step ${facts.step} was not applied.`
+      : `Loss became ${loss} at step ${facts.step} (epoch ${facts.epoch.toFixed(2)}). Training stopped; step ${facts.step} was not applied.`,
+    facts: [
+      ["first", where],
+      ["rows", shown],
+      ["settings", `learningRate ${settings.learningRate}, maxGradNorm ${settings.maxGradNorm === 0 ? "off" : settings.maxGradNorm}`],
+      ["kept", `the adapter as it was after step ${facts.step - 1}`],
+    ],
+    fixes: [`learningRate: ${settings.learningRate / 10}`, "maxGradNorm: 1"],
+    fields: { step: facts.step, loss: facts.loss, gradNorm: facts.gradNorm, first: first?.name, rows },
+  });
+}
+
+/**
+ * Trains and reports what happens, one event after the other.
+ *
+ * The loss of a step is the mean over all its supervised tokens, however its rows are cut into batches.
+ *
+ * @throws {@link NonFiniteError} `loss_not_finite`; the model is as it was before that step
+ * @example
+ * for await (const event of train(model, dataset, { epochs: 1, batchSize: 4 })) console.log(event);
+ */
+export async function* train(model: Trainable, dataset: Dataset, options: TrainRunOptions = {}): AsyncGenerator<TrainEvent> {
+  const { evalDataset, signal, ...named } = options;
+  const settings = readOptions(trainOptions, named, { source: "train" });
+  const parameters = model.trainableParameters();
+  const optimizer = new AdamW(parameters, {
+    learningRate: settings.learningRate,
+    beta1: settings.adamBeta1,
+    beta2: settings.adamBeta2,
+    epsilon: settings.adamEpsilon,
+    weightDecay: settings.weightDecay,
+  });
+  const stepsOfEpoch = Math.ceil(dataset.length / (settings.batchSize * settings.gradientAccumulation));
+  const totalSteps = settings.maxSteps ?? Math.max(1, Math.round(settings.epochs * stepsOfEpoch));
+  const warmupSteps = settings.warmupSteps > 0 ? settings.warmupSteps : Math.round(settings.warmupRatio * totalSteps);
+  const scheduler = getScheduler(settings.lrSchedulerType, optimizer, { warmupSteps, totalSteps });
+  const started = performance.now();
+  const size = (list: Iterable<{ readonly size: number }>): number => [...list].reduce((sum, one) => sum + one.size, 0);
+  yield {
+    type: "start",
+    totalSteps,
+    rows: dataset.length,
+    trainableParameters: size(parameters),
+    allParameters: size(model.namedParameters()),
+  };
+  let step = 0;
+  let lossSum = 0;
+  let tokenSum = 0;
+  let recent = { tokens: 0, seconds: 0 };
+  for (let epoch = 0; step < totalSteps; epoch += 1) {
+    for (const batches of steps(dataset, settings, epoch)) {
+      if (step >= totalSteps || signal?.aborted === true) break;
+      const began = performance.now();
+      const normalizer = batches.flat().reduce((sum, { trained }) => sum + trained, 0);
+      optimizer.zeroGrad();
+      let loss = 0;
+      let tokens = 0;
+      for (const [i, rows] of batches.entries()) {
+        const seed = Math.imul(settings.seed + 1, 0x9e3779b1) + step * 1024 + i;
+        const result = await model.backward(collate(rows), { normalizer, seed });
+        loss += result.loss;
+        tokens += result.tokens;
+      }
+      const { maxGradNorm } = settings;
+      const gradNorm = maxGradNorm > 0 ? clipGradNorm(parameters, maxGradNorm) : gradientNorm(parameters);
+      const done = (step + 1) / stepsOfEpoch;
+      checkFinite({ step: step + 1, epoch: done, loss, gradNorm, batches }, parameters, settings);
+      const learningRate = optimizer.learningRate;
+      await optimizer.step();
+      scheduler.step();
+      step += 1;
+      lossSum += loss;
+      tokenSum += tokens;
+      const took = seconds(began);
+      // The rate is that of the last steps: older ones count less and less.
+      recent = { tokens: 0.9 * recent.tokens + tokens, seconds: 0.9 * recent.seconds + took };
+      const elapsedSeconds = seconds(started);
+      yield {
+        type: "step",
+        step,
+        totalSteps,
+        epoch: done,
+        loss,
+        learningRate,
+        gradNorm,
+        tokens,
+        supervisedTokens: normalizer,
+        tokensPerSecond: recent.tokens / recent.seconds,
+        elapsedSeconds,
+        remainingSeconds: (elapsedSeconds / step) * (totalSteps - step),
+      };
+      const last = step === totalSteps;
+      const due = settings.evalSteps > 0 ? step % settings.evalSteps === 0 : step % stepsOfEpoch === 0;
+      if (evalDataset !== undefined && (due || last)) {
+        const result = await evaluate(model, evalDataset, settings.evalBatchSize);
+        yield { type: "eval", step, epoch: done, ...result, elapsedSeconds: seconds(started) };
+      }
+    }
+    if (signal?.aborted === true) break;
+  }
+  optimizer.zeroGrad();
+  yield {
+    type: "end",
+    reason: signal?.aborted === true && step < totalSteps ? "aborted" : "completed",
+    steps: step,
+    elapsedSeconds: seconds(started),
+    loss: step === 0 ? 0 : lossSum / step,
+    tokens: tokenSum,
+  };
+}
