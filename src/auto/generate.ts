@@ -116,15 +116,14 @@ export async function* generateTokens(
   let batch = packRows(prompts, prompts.map(() => 0));
   while (rows.length > 0) {
     signal?.throwIfAborted();
-    const pass = await model.runner.forward(batch, { cache, signal });
     const width = model.head.vocabularySize;
-    try {
-      const scores = await lastScores(model, pass.hidden, batch, signal);
-      for (const [i, row] of rows.entries()) {
-        row.next = chooseToken(scores.subarray(i * width, (i + 1) * width), row.history, settings, random);
-      }
-    } finally {
-      pass.release();
+    const longest = rows.reduce((most, { history }) => Math.max(most, history.length), 0);
+    const scores =
+      longest > model.module.cacheLimit
+        ? await wholeRowScores(model, rows.map(({ history }) => history), signal)
+        : await nextScores(model, batch, cache, signal);
+    for (const [i, row] of rows.entries()) {
+      row.next = chooseToken(scores.subarray(i * width, (i + 1) * width), row.history, settings, random);
     }
     const going: number[] = [];
     for (const [i, row] of rows.entries()) {
@@ -159,6 +158,41 @@ export async function* generateTokens(
     batch = packRows(rows.map((row) => [row.next]), rows.map((row) => row.history.length - 1));
   }
   return finished;
+}
+
+/** Scores after the new tokens of each row, (rows, V); what came before is in the cache. */
+async function nextScores(
+  model: CausalLanguageModel,
+  batch: TokenBatch,
+  cache: KeyValueCache,
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  const pass = await model.runner.forward(batch, { cache, signal });
+  try {
+    return await lastScores(model, pass.hidden, batch, signal);
+  } finally {
+    pass.release();
+  }
+}
+
+/** The same for models whose positions depend on the length of the row: each row is run as a whole. */
+async function wholeRowScores(
+  model: CausalLanguageModel,
+  histories: readonly (readonly number[])[],
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  const width = model.head.vocabularySize;
+  const scores = new Float32Array(histories.length * width);
+  for (const [i, history] of histories.entries()) {
+    const batch = packRows([history], [0]);
+    const pass = await model.runner.forward(batch, { signal });
+    try {
+      scores.set(await lastScores(model, pass.hidden, batch, signal), i * width);
+    } finally {
+      pass.release();
+    }
+  }
+  return scores;
 }
 
 /** Scores of the last token of each row, (rows, V). */

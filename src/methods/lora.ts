@@ -1,4 +1,4 @@
-import { choice, flag, flagOr, integer, names, number, numbersByName } from "../base/option.js";
+import { alias, choice, flag, flagOr, integer, names, number, numbersByName } from "../base/option.js";
 import type { Random } from "../base/random.js";
 import { defineMethod, type Initialiser } from "./method.js";
 
@@ -45,7 +45,7 @@ export const lora = defineMethod({
   paper: "arXiv:2106.09685",
   sites: ["linear", "embedding"],
   config: {
-    r: integer({ default: 8, min: 1, doc: "Rank of the update, 1 or more." }),
+    r: alias(integer({ default: 8, min: 1, doc: "Rank of the update, 1 or more." }), "loraR"),
     loraAlpha: number({ default: 8, above: 0, doc: "Numerator of the scale α / r; above 0." }),
     loraDropout: number({ default: 0, min: 0, below: 1, doc: "Share of the branch's input dropped in training, 0 to below 1." }),
     useRslora: flag({ default: false, doc: "Scales by α / √r instead of α / r." }),
@@ -54,7 +54,10 @@ export const lora = defineMethod({
       default: true,
       doc: "How A and B start: true (Kaiming, zero), false (both random), gaussian (normal, zero).",
     }),
-    targetModules: names({ doc: "Modules to adapt: names or dotted suffixes, a regular expression, or all-linear." }),
+    targetModules: alias(
+      names({ doc: "Modules to adapt: names or dotted suffixes, a regular expression, or all-linear." }),
+      "loraTargetModules",
+    ),
     excludeModules: names({ doc: "Modules to leave alone, in the same spellings." }),
     rankPattern: numbersByName({ doc: "Ranks of single modules, by name or pattern." }),
     alphaPattern: numbersByName({ doc: "Values of loraAlpha of single modules, by name or pattern." }),

@@ -1,4 +1,5 @@
 import { decoderFromConfig } from "../nn/decoder-config.js";
+import { ropeContextLength } from "../nn/rope.js";
 import { defineModel } from "./model.js";
 
 /**
@@ -20,5 +21,5 @@ export const llama = defineModel({
     });
   },
   defaultTargets: { LORA: ["q_proj", "v_proj"] },
-  contextLength: (config) => config.count("max_position_embeddings", 2048),
+  contextLength: (config) => ropeContextLength(config.values, 2048),
 });

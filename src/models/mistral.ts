@@ -1,4 +1,5 @@
 import { decoderFromConfig } from "../nn/decoder-config.js";
+import { ropeContextLength } from "../nn/rope.js";
 import { defineModel } from "./model.js";
 
 /**
@@ -19,5 +20,5 @@ export const mistral = defineModel({
       window: "sliding_window" in config.values ? config.optional("sliding_window") : 4096,
     }),
   defaultTargets: { LORA: ["q_proj", "v_proj"] },
-  contextLength: (config) => config.count("max_position_embeddings", 131_072),
+  contextLength: (config) => ropeContextLength(config.values, 131_072),
 });

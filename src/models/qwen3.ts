@@ -1,4 +1,5 @@
 import { decoderFromConfig, windowTraits } from "../nn/decoder-config.js";
+import { ropeContextLength } from "../nn/rope.js";
 import { defineModel } from "./model.js";
 
 /**
@@ -21,5 +22,5 @@ export const qwen3 = defineModel({
     });
   },
   defaultTargets: { LORA: ["q_proj", "v_proj"] },
-  contextLength: (config) => config.count("max_position_embeddings", 32_768),
+  contextLength: (config) => ropeContextLength(config.values, 32_768),
 });

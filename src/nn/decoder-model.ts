@@ -47,6 +47,11 @@ export class DecoderForCausalLM extends Module implements StagedModel {
     nameTree(this);
   }
 
+  get cacheLimit(): number {
+    const { scaling } = this.#rope.options;
+    return scaling.kind === "dynamic" ? scaling.trainedLength : Infinity;
+  }
+
   get stages(): Stage[] {
     const embed: Stage = {
       kind: "tokens",

@@ -54,6 +54,13 @@ export function readRope(config: Readonly<Record<string, unknown>>, dim: number)
   });
 }
 
+/** Longest input, in tokens: dynamic scaling reaches `factor` times as far as the model was trained. */
+export function ropeContextLength(config: Readonly<Record<string, unknown>>, fallback: number): number {
+  const length = (config["max_position_embeddings"] as number | undefined) ?? fallback;
+  const { scaling } = readRope({ max_position_embeddings: length, ...config }, 2);
+  return scaling.kind === "dynamic" ? Math.floor(scaling.trainedLength * scaling.factor) : length;
+}
+
 /** θ_i = theta^(−2i/dim), scaled. */
 function frequencies({ theta, dim, scaling }: RopeOptions, length: number): Float64Array {
   const plain = (base: number) => Float64Array.from({ length: dim / 2 }, (_, i) => base ** ((-2 * i) / dim));

@@ -52,6 +52,11 @@ export interface StagedModel {
   readonly stages: readonly Stage[];
   /** Streams that the stages leave for the head, with the width of each. */
   readonly hidden: { readonly stream: string; readonly width: number };
+  /**
+   * Keys and values may be kept while rows are no longer than this. Beyond it positions are turned anew for every length, so
+   * rows have to be run as a whole and one by one.
+   */
+  readonly cacheLimit: number;
   /** Scores (R, V) of hidden rows (R, D). */
   head(t: Trace, hidden: Value): Value;
   /** Tensors that all stages share for this batch, by the names they ask for. */

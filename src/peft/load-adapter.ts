@@ -5,6 +5,7 @@ import type { HostTensor } from "../base/host-tensor.js";
 import { readOptions } from "../base/read-options.js";
 import { openAdapterFolder } from "../files/adapter-files.js";
 import { resolveModel } from "../files/hub.js";
+import type { SafetensorsFile } from "../files/safetensors.js";
 import { type AttachedAdapter, attachAdapter, configOptions, methodOf } from "./adapter.js";
 import { checkAdapterTensors, readAdapterConfig } from "./hf-format.js";
 import { type Match, matchModules, type ModulePattern } from "./match.js";
@@ -40,7 +41,10 @@ export async function loadAdapterFolder(
       throw error;
     }
     adapter = attachAdapter(method, { ...resolved, targetModules: target }, matches, { name, seed: 0 });
-    const found = new Map([...files.weights.tensors].map(([key, { shape }]) => [key, shape]));
+    const copies = baseCopies(base, files.weights);
+    const found = new Map(
+      [...files.weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),
+    );
     const needed = new Map([...adapter.tensors].map(([key, { shape }]) => [key, shape]));
     checkAdapterTensors(files.weights.path, needed, found, `${files.configPath}: ${method.name}, made for ${baseModel ?? "an unnamed base"}`);
     for (const [key, parameter] of adapter.tensors) parameter.data.set(asFloat32(files.weights.read(key)));
@@ -51,6 +55,38 @@ export async function loadAdapterFolder(
   } finally {
     files.weights.close();
   }
+}
+
+/**
+ * Tensors of an adapter file that repeat a weight of the base, as Hugging Face writes them beside adapters of embeddings and
+ * heads. They are checked against the base and not needed.
+ *
+ * @throws {@link CheckpointError} `base_differs` where one is not what the base has
+ */
+function baseCopies(base: CausalLanguageModel, file: SafetensorsFile): Set<string> {
+  const parameters = new Map([...base.namedParameters()].map((parameter) => [parameter.name, parameter]));
+  // A shared weight is found under the name of either module.
+  for (const module of base.modules()) {
+    const weight = module.site()?.weight;
+    if (weight !== undefined) parameters.set(`${module.path}.weight`, weight);
+  }
+  const copies = new Set<string>();
+  for (const key of file.tensors.keys()) {
+    const parameter = parameters.get(key.replace(/^base_model\.model\./, "").replace(".base_layer.", "."));
+    if (parameter === undefined) continue;
+    copies.add(key);
+    const values = asFloat32(file.read(key));
+    const own = parameter.data;
+    if (values.length === own.length && values.every((value, i) => value === own[i])) continue;
+    throw new CheckpointError({
+      code: "base_differs",
+      summary: `${file.path} brings its own ${parameter.name}, which is not that of ${base.name}.`,
+      facts: [["reason", "the vocabulary was resized or the weight was trained, or the adapter belongs to another base"]],
+      fixes: ["load it on the base model it was made for"],
+      fields: { file: file.path, tensor: key },
+    });
+  }
+  return copies;
 }
 
 /** Takes a half-made adapter off again. */

@@ -1,0 +1,64 @@
+import { createInterface } from "node:readline/promises";
+import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import { generateTokens, type Generated, type GenerationOptions } from "../auto/generate.js";
+import { ConfigError } from "../base/errors.js";
+import type { Message, Tokenizer } from "../text/tokenizer.js";
+import type { Terminal } from "./terminal.js";
+
+/** The tokenizer of a model that is asked for text. */
+export function tokenizerOf(model: CausalLanguageModel): Tokenizer {
+  if (model.tokenizer !== undefined) return model.tokenizer;
+  throw new ConfigError({
+    code: "tokenizer_missing",
+    summary: `${model.name} holds no tokenizer, so it cannot be asked in text.`,
+    fixes: ["put tokenizer.json and tokenizer_config.json beside the weights"],
+    fields: { model: model.name },
+  });
+}
+
+/** A prompt as tokens: a conversation where the model has a chat template, plain text otherwise. */
+export function promptTokens(model: CausalLanguageModel, messages: readonly Message[], raw: boolean): number[] {
+  const tokenizer = tokenizerOf(model);
+  if (raw || tokenizer.chatTemplate === undefined) {
+    return tokenizer.encode(messages.map(({ content }) => content).join("\n"));
+  }
+  const text = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
+  return tokenizer.encode(text, { addSpecialTokens: false });
+}
+
+/** Answers one prompt, writing the text as it comes. */
+export async function streamAnswer(
+  model: CausalLanguageModel,
+  prompt: readonly number[],
+  options: GenerationOptions,
+  terminal: Terminal,
+): Promise<Generated> {
+  const pieces = generateTokens(model, [prompt], options);
+  for (;;) {
+    const step = await pieces.next();
+    if (step.done === true) return step.value[0]!;
+    terminal.write(step.value.text);
+  }
+}
+
+/** A conversation at the terminal, until an empty line, Ctrl-D or Ctrl-C. */
+export async function chat(model: CausalLanguageModel, options: GenerationOptions, terminal: Terminal): Promise<void> {
+  const input = createInterface({ input: process.stdin, output: process.stderr });
+  const messages: Message[] = [];
+  terminal.note(`Chat with ${model.name}. An empty line ends it.`);
+  try {
+    for (;;) {
+      const content = await input.question("> ", options.signal === undefined ? {} : { signal: options.signal });
+      if (content.trim() === "") break;
+      messages.push({ role: "user", content });
+      const answer = await streamAnswer(model, promptTokens(model, messages, false), options, terminal);
+      terminal.line();
+      messages.push({ role: "assistant", content: answer.text });
+    }
+  } catch (error) {
+    const { name, code } = error as NodeJS.ErrnoException;
+    if (name !== "AbortError" && code !== "ERR_USE_AFTER_CLOSE") throw error;
+  } finally {
+    input.close();
+  }
+}

@@ -1,0 +1,103 @@
+import { z } from "zod";
+import { ConfigError } from "../base/errors.js";
+import { alias, choice, flag, number, type Option, type Options, optionalText, text } from "../base/option.js";
+import { optionError, optionFaults, type Spelling, resolveAliases } from "../base/read-options.js";
+import { methods, type PeftType } from "../methods/index.js";
+import { encodingOptions } from "../text/encode-example.js";
+import { trainOptions } from "../train/train-options.js";
+import type { RunFile } from "./run-file.js";
+
+/** `prompt=question,completion=answer` as a record. */
+const columns: Option<Readonly<Record<string, string>>> = {
+  schema: z.record(z.string(), z.string()),
+  default: {},
+  doc: "Columns under other names: prompt=question,completion=answer.",
+  placeholder: "<name=column,...>",
+  fromText: (value) => Object.fromEntries(value.split(",").map((pair) => pair.split("=").map((part) => part.trim()))),
+};
+
+/** A size such as 800MiB, in bytes. */
+const memoryLimit: Option<number | undefined> = {
+  schema: z.number().positive().optional(),
+  default: undefined,
+  doc: "Memory for kept activations, such as 800MiB; what is over is computed again.",
+  placeholder: "<size>",
+  fromText(value) {
+    const match = /^([\d.]+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?$/i.exec(value.trim());
+    const units: Readonly<Record<string, number>> = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, kb: 1e3, mb: 1e6, gb: 1e9 };
+    return match === null ? value : Number(match[1]) * units[(match[2] ?? "B").toLowerCase()]!;
+  },
+};
+
+/** Settings of a run that belong to no method. */
+export const runOptions = {
+  model: alias(text({ default: "", doc: "Model folder, .gguf file or Hub id; or embedded.", placeholder: "<path|id>" }), "modelNameOrPath", "baseModel"),
+  dataset: alias(text({ default: "", doc: "Data file: .jsonl, .json or .csv.", placeholder: "<file>" }), "trainFile"),
+  evalDataset: alias(optionalText({ doc: "Held-out rows, in a file of their own.", placeholder: "<file>" }), "evalFile", "validationFile"),
+  valSetSize: number({ default: 0, min: 0, below: 1, doc: "Share of the rows that is held out, where there is no evalDataset." }),
+  outputDir: alias(text({ default: "out", doc: "Folder for the adapter, the log and the loss curve.", placeholder: "<folder>" }), "adapterPath"),
+  peftType: choice({ values: Object.keys(methods) as PeftType[], default: "LORA", doc: "Method." }),
+  dtype: choice({ values: ["auto", "float32", "float16", "bfloat16"], default: "auto", doc: "Type of the frozen weights in memory." }),
+  columns,
+  activationMemory: memoryLimit,
+  verify: flag({ default: true, doc: "Checks after the run that the base is bit-identical and that every adapter tensor moved." }),
+  ...encodingOptions,
+  ...trainOptions,
+};
+
+/** Every setting that a run can have: those above and those of all methods. */
+export const allRunOptions: Options = Object.values(methods).reduce<Options>(
+  (all, method) => ({ ...all, ...(method.config as Options) }),
+  runOptions as Options,
+);
+
+/** Where a setting of a run came from. */
+export type SettingSource = "default" | "file" | "flag";
+
+/** The resolved settings of a run. */
+export interface RunSettings {
+  readonly run: Readonly<Record<keyof typeof runOptions, unknown>>;
+  /** Options of the method, those that were given. */
+  readonly method: Readonly<Record<string, unknown>>;
+  readonly sources: ReadonlyMap<string, SettingSource>;
+}
+
+function check(values: Readonly<Record<string, unknown>>, options: Options, source: string, spelling: Spelling, file?: RunFile): void {
+  const faults = optionFaults(options, values, spelling);
+  if (faults.length === 0) return;
+  throw optionError(faults, {
+    source,
+    spelling,
+    where: (key) => (file?.lines.get(key) === undefined ? undefined : `line ${file.lines.get(key)}`),
+    fix: "Nothing was run. All settings: peft train --help",
+  });
+}
+
+/** Settings from a run file and from flags; flags win. Every fault of one source is reported at once. */
+export function resolveRun(file: RunFile | undefined, flags: Readonly<Record<string, unknown>>): RunSettings {
+  if (file !== undefined) check(file.values, allRunOptions, file.path, "snake_case", file);
+  check(flags, allRunOptions, "The command line", "kebab-case");
+  const fromFile = resolveAliases(allRunOptions, file?.values ?? {});
+  const fromFlags = resolveAliases(allRunOptions, flags);
+  const given: Record<string, unknown> = { ...fromFile, ...fromFlags };
+  const peftType = (given["peftType"] ?? runOptions.peftType.default) as PeftType;
+  const methodOptions = methods[peftType].config as Options;
+  const foreign = Object.keys(given).filter((key) => !Object.hasOwn(runOptions, key) && !Object.hasOwn(methodOptions, key));
+  if (foreign.length > 0) {
+    throw new ConfigError({
+      code: "option_without_effect",
+      summary: `${foreign.join(", ")} ${foreign.length === 1 ? "has" : "have"} no effect with the method ${peftType}.`,
+      fixes: ["leave them out, or choose the method they belong to"],
+      fields: { options: foreign, peftType },
+    });
+  }
+  const sources = new Map<string, SettingSource>();
+  for (const key of Object.keys({ ...runOptions, ...methodOptions })) {
+    sources.set(key, key in fromFlags ? "flag" : key in fromFile ? "file" : "default");
+  }
+  const run = Object.fromEntries(
+    Object.entries(runOptions).map(([key, option]) => [key, given[key] ?? option.default]),
+  ) as RunSettings["run"];
+  const method = Object.fromEntries(Object.keys(methodOptions).filter((key) => key in given).map((key) => [key, given[key]]));
+  return { run, method, sources };
+}
