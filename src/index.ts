@@ -1,5 +1,10 @@
 // Models and tokenizers
-export { AutoModelForCausalLM, AutoTokenizer, type FromConfigOptions, type FromPretrainedOptions } from "./auto/auto-model.js";
+export {
+  AutoModelForCausalLM,
+  AutoTokenizer,
+  type FromConfigOptions,
+  type FromPretrainedOptions,
+} from "./auto/auto-model.js";
 export {
   type BackwardOptions,
   type BackwardOutput,
@@ -9,11 +14,17 @@ export {
   type PlainTensor,
 } from "./auto/causal-language-model.js";
 export type { WeightDType } from "./auto/load-weights.js";
-export { type ChatTemplateOptions, type Message, type Tokenizer, tokenizerFromFiles } from "./text/tokenizer.js";
+export {
+  type ChatTemplateOptions,
+  type Message,
+  type Tokenizer,
+  tokenizerFromFiles,
+} from "./text/tokenizer.js";
 
 // Adapters
 export type { PeftConfig, PeftType } from "./methods/index.js";
-export { type AttachOptions, getPeftModel, type NamedParameter, PeftModel, type PeftWarning } from "./peft/peft-model.js";
+export type { NamedParameter } from "./peft/named-parameter.js";
+export { type AttachOptions, getPeftModel, PeftModel, type PeftWarning } from "./peft/peft-model.js";
 
 // Data
 export { readRows } from "./files/data-file.js";
@@ -31,7 +42,13 @@ export { evaluate, train, type TrainRunOptions } from "./train/train.js";
 export type { TrainOptions } from "./train/train-options.js";
 
 // Generation
-export { type Generated, type GeneratedPiece, generate, generateTokens, type GenerationOptions } from "./auto/generate.js";
+export {
+  type Generated,
+  type GeneratedPiece,
+  generate,
+  generateTokens,
+  type GenerationOptions,
+} from "./auto/generate.js";
 
 // Engines
 export { createEngine, type CreateEngineOptions, type EngineName } from "./runtime/engines.js";

@@ -8,7 +8,8 @@ import { commands } from "./commands/index.js";
 
 /** 2 for what the user can mend before running, 1 for a run that failed. */
 function exitCode(error: unknown): number {
-  if (error instanceof NonFiniteError || error instanceof OutOfMemoryError || error instanceof InternalError) return 1;
+  if (error instanceof NonFiniteError || error instanceof OutOfMemoryError || error instanceof InternalError)
+    return 1;
   return error instanceof PeftError ? 2 : 1;
 }
 
@@ -16,7 +17,11 @@ function report(error: unknown, debug: boolean): void {
   if (error instanceof PeftError && !debug) process.stderr.write(`${error.message}\n`);
   else if (error instanceof Error) {
     const note = "This is a bug in peft.js: report it with this text and the command that led here.";
-    process.stderr.write(debug ? `${error.stack ?? error.message}\n` : `${error.message}\n  note  ${note}\n        --debug shows where\n`);
+    process.stderr.write(
+      debug
+        ? `${error.stack ?? error.message}\n`
+        : `${error.message}\n  note  ${note}\n        --debug shows where\n`,
+    );
   } else process.stderr.write(`${String(error)}\n`);
 }
 
@@ -28,7 +33,11 @@ function usageError(error: CommanderError, argv: readonly string[], program: Com
   if (unknown === undefined) {
     return new ConfigError({
       code: "usage",
-      summary: `${error.message.replace(/^error: /, "").replace(/^\w/, (letter) => letter.toUpperCase())}.`.replace(/\.\.$/, "."),
+      summary:
+        `${error.message.replace(/^error: /, "").replace(/^\w/, (letter) => letter.toUpperCase())}.`.replace(
+          /\.\.$/,
+          ".",
+        ),
       fixes: [`peft ${command?.name() ?? ""} --help`.replace("  ", " ")],
     });
   }
@@ -56,7 +65,9 @@ export async function main(argv: readonly string[]): Promise<number> {
   process.on("SIGINT", interrupt);
   let code = 0;
   const program = new Command("peft")
-    .description("Parameter-efficient fine-tuning: train, verify, save, merge and run small adapters of large models.")
+    .description(
+      "Parameter-efficient fine-tuning: train, verify, save, merge and run small adapters of large models.",
+    )
     .version(VERSION)
     .option("--debug", "shows where an error came from")
     .showHelpAfterError(false)

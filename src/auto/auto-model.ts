@@ -76,7 +76,10 @@ export const AutoTokenizer = {
    * @example
    * const tokenizer = await AutoTokenizer.fromPretrained("embedded");
    */
-  async fromPretrained(idOrPath: string, options: { readonly revision?: string; readonly signal?: AbortSignal } = {}): Promise<Tokenizer> {
+  async fromPretrained(
+    idOrPath: string,
+    options: { readonly revision?: string; readonly signal?: AbortSignal } = {},
+  ): Promise<Tokenizer> {
     const checkpoint = await openCheckpoint(await resolveModel(idOrPath, options));
     try {
       const files = checkpoint.tokenizerFiles();
@@ -136,13 +139,25 @@ async function fromConfig(
   initialiseWeights(module, { seed, deviation: config.number("initializer_range", 0.02) });
   const engine = options.engine ?? (await defaultEngine());
   const runner = { activationBytes };
-  return new CausalLanguageModel({ name, definition, config, module, engine, checkpoint: undefined, tokenizer, runner });
+  return new CausalLanguageModel({
+    name,
+    definition,
+    config,
+    module,
+    engine,
+    checkpoint: undefined,
+    tokenizer,
+    runner,
+  });
 }
 
 async function open(
   name: string,
   checkpoint: Checkpoint,
-  options: FromPretrainedOptions & { readonly dtype: WeightDType; readonly onWarning: (text: string) => void },
+  options: FromPretrainedOptions & {
+    readonly dtype: WeightDType;
+    readonly onWarning: (text: string) => void;
+  },
 ): Promise<CausalLanguageModel> {
   const values = checkpoint.config();
   const definition = findModel(values, checkpoint.path);
@@ -159,7 +174,9 @@ async function open(
   checkMemory(name, bytes);
   if (unexpected.length > 0) {
     const shown = unexpected.slice(0, 3).join(", ");
-    options.onWarning(`${name}: ${unexpected.length} tensors of the file are not used by ${definition.title}: ${shown}`);
+    options.onWarning(
+      `${name}: ${unexpected.length} tensors of the file are not used by ${definition.title}: ${shown}`,
+    );
   }
   const files = checkpoint.tokenizerFiles();
   const { activationBytes } = options;

@@ -163,14 +163,19 @@ export class CausalLanguageModel {
       for (const [i, at] of packed.paddedIndex.entries()) {
         data.set(real.subarray(i * width, (i + 1) * width), at * width);
       }
-      const loss = packed.labels === undefined ? undefined : await this.#meanLoss(packed, pass.hidden, options);
+      const loss =
+        packed.labels === undefined ? undefined : await this.#meanLoss(packed, pass.hidden, options);
       return { logits: { data, dims: [packed.rows, packed.padded, width] }, loss };
     } finally {
       pass.release();
     }
   }
 
-  async #meanLoss(packed: PackedBatch, hidden: Parameters<LanguageHead["loss"]>[0], options: ForwardOptions): Promise<number> {
+  async #meanLoss(
+    packed: PackedBatch,
+    hidden: Parameters<LanguageHead["loss"]>[0],
+    options: ForwardOptions,
+  ): Promise<number> {
     const count = packed.supervised.length;
     const supervision = { rows: packed.supervised, labels: packed.supervisedLabels };
     const { loss } = await this.head.loss(hidden, supervision, 1 / count, {
@@ -182,7 +187,10 @@ export class CausalLanguageModel {
   }
 
   /** Summed loss of a batch and the number of tokens it is summed over, without gradients. */
-  async evaluate(batch: Batch | PackedBatch, options: ForwardOptions = {}): Promise<{ loss: number; supervisedTokens: number }> {
+  async evaluate(
+    batch: Batch | PackedBatch,
+    options: ForwardOptions = {},
+  ): Promise<{ loss: number; supervisedTokens: number }> {
     const packed = this.pack(batch);
     const pass = await this.runner.forward(packed, { signal: options.signal });
     try {

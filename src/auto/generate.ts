@@ -65,7 +65,11 @@ function heldBack(text: string, stops: readonly string[]): number {
 function checkPrompts(model: CausalLanguageModel, prompts: readonly (readonly number[])[]): void {
   for (const [i, prompt] of prompts.entries()) {
     if (prompt.length === 0) {
-      throw new ConfigError({ code: "prompt_empty", summary: `Prompt ${i + 1} of ${prompts.length} has no tokens.`, fields: { row: i } });
+      throw new ConfigError({
+        code: "prompt_empty",
+        summary: `Prompt ${i + 1} of ${prompts.length} has no tokens.`,
+        fields: { row: i },
+      });
     }
     if (prompt.length < model.contextLength) continue;
     throw new ConfigError({
@@ -113,14 +117,21 @@ export async function* generateTokens(
     text: "",
     next: 0,
   }));
-  let batch = packRows(prompts, prompts.map(() => 0));
+  let batch = packRows(
+    prompts,
+    prompts.map(() => 0),
+  );
   while (rows.length > 0) {
     signal?.throwIfAborted();
     const width = model.head.vocabularySize;
     const longest = rows.reduce((most, { history }) => Math.max(most, history.length), 0);
     const scores =
       longest > model.module.cacheLimit
-        ? await wholeRowScores(model, rows.map(({ history }) => history), signal)
+        ? await wholeRowScores(
+            model,
+            rows.map(({ history }) => history),
+            signal,
+          )
         : await nextScores(model, batch, cache, signal);
     for (const [i, row] of rows.entries()) {
       row.next = chooseToken(scores.subarray(i * width, (i + 1) * width), row.history, settings, random);
@@ -140,11 +151,15 @@ export async function* generateTokens(
       row.answer.push(row.next);
       row.history.push(row.next);
       row.pending += row.decoder.push(row.next);
-      const hit = Math.min(...stop.map((text) => row.pending.indexOf(text)).filter((at) => at >= 0), Infinity);
+      const hit = Math.min(
+        ...stop.map((text) => row.pending.indexOf(text)).filter((at) => at >= 0),
+        Infinity,
+      );
       const full = row.history.length >= model.contextLength;
       const last = row.answer.length >= settings.maxNewTokens || full;
       if (last && hit === Infinity) row.pending += row.decoder.end();
-      const sure = hit < Infinity ? hit : last ? row.pending.length : row.pending.length - heldBack(row.pending, stop);
+      const sure =
+        hit < Infinity ? hit : last ? row.pending.length : row.pending.length - heldBack(row.pending, stop);
       const text = row.pending.slice(0, sure);
       row.pending = row.pending.slice(sure);
       row.text += text;
@@ -155,7 +170,10 @@ export async function* generateTokens(
     }
     cache.keepRows(going);
     rows = going.map((i) => rows[i]!);
-    batch = packRows(rows.map((row) => [row.next]), rows.map((row) => row.history.length - 1));
+    batch = packRows(
+      rows.map((row) => [row.next]),
+      rows.map((row) => row.history.length - 1),
+    );
   }
   return finished;
 }

@@ -6,7 +6,10 @@ import type { Parameter } from "../nn/parameter.js";
  * Random weights for a model that is trained from nothing: matrices normal with the given deviation, norms one, biases zero.
  * The same seed gives the same weights.
  */
-export function initialiseWeights(root: Module, options: { readonly seed: number; readonly deviation: number }): void {
+export function initialiseWeights(
+  root: Module,
+  options: { readonly seed: number; readonly deviation: number },
+): void {
   const random = new Random(options.seed);
   const seen = new Set<Parameter>();
   for (const [, module] of namedModules(root)) {

@@ -30,7 +30,8 @@ export function convertTensor(tensor: HostTensor, dtype: DType): HostTensor {
       : tensor.dtype === "float16"
         ? float16ToFloat32(bits)
         : (tensor.data as Float32Array);
-  const data = dtype === "bfloat16" ? float32ToBfloat16(real) : dtype === "float16" ? float32ToFloat16(real) : real;
+  const data =
+    dtype === "bfloat16" ? float32ToBfloat16(real) : dtype === "float16" ? float32ToFloat16(real) : real;
   return hostTensor(dtype, tensor.dims, data);
 }
 
@@ -75,7 +76,9 @@ export function loadWeights(
     }
     const { dtype, shape } = checkpoint.describe(name);
     if (formatShape(shape) !== formatShape(parameter.shape)) {
-      misshapen.push(`${name}  ${formatShape(shape)} in the file, ${formatShape(parameter.shape)} in the model`);
+      misshapen.push(
+        `${name}  ${formatShape(shape)} in the file, ${formatShape(parameter.shape)} in the model`,
+      );
       continue;
     }
     const kept = options.dtype === "auto" ? (dtype as DType) : options.dtype;
@@ -86,7 +89,8 @@ export function loadWeights(
     });
   }
   const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));
-  if (missing.length > 0 || misshapen.length > 0) throw weightsError(checkpoint, missing, misshapen, unexpected);
+  if (missing.length > 0 || misshapen.length > 0)
+    throw weightsError(checkpoint, missing, misshapen, unexpected);
   return { unexpected };
 }
 

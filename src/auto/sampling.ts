@@ -3,10 +3,23 @@ import type { Random } from "../base/random.js";
 
 /** How the next token is chosen. */
 export const samplingOptions = {
-  temperature: number({ default: 0, min: 0, doc: "Divides the scores; 0 takes the likeliest token every time." }),
+  temperature: number({
+    default: 0,
+    min: 0,
+    doc: "Divides the scores; 0 takes the likeliest token every time.",
+  }),
   topK: integer({ default: 0, min: 0, doc: "Chooses among this many likeliest tokens; 0 means all." }),
-  topP: number({ default: 1, above: 0, max: 1, doc: "Chooses among the likeliest tokens that hold this share, 0 to 1." }),
-  repetitionPenalty: number({ default: 1, above: 0, doc: "Divides the scores of tokens already there; 1 changes nothing." }),
+  topP: number({
+    default: 1,
+    above: 0,
+    max: 1,
+    doc: "Chooses among the likeliest tokens that hold this share, 0 to 1.",
+  }),
+  repetitionPenalty: number({
+    default: 1,
+    above: 0,
+    doc: "Divides the scores of tokens already there; 1 changes nothing.",
+  }),
 };
 
 export type SamplingOptions = OptionValues<typeof samplingOptions>;
@@ -44,7 +57,9 @@ export function chooseToken(
   const top = scores[likeliest(scores)]!;
   const weights = scores.map((score) => Math.exp((score - top) / temperature));
   let candidates: ArrayLike<number> & Iterable<number> =
-    topK === 0 && topP === 1 ? Uint32Array.from(weights, (_, i) => i) : ranked(scores, topK === 0 ? scores.length : topK);
+    topK === 0 && topP === 1
+      ? Uint32Array.from(weights, (_, i) => i)
+      : ranked(scores, topK === 0 ? scores.length : topK);
   let total = 0;
   for (const id of candidates) total += weights[id]!;
   if (topP < 1) {

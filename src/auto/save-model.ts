@@ -27,7 +27,10 @@ export async function saveModel(
   const { dtype = "auto" } = options;
   const parameters = [...model.namedParameters()];
   const target = (own: DType): DType => (dtype === "auto" ? own : dtype);
-  const bytes = parameters.reduce((sum, { size, type }) => sum + size * BYTES_PER_ELEMENT[target(type.dtype)], 0);
+  const bytes = parameters.reduce(
+    (sum, { size, type }) => sum + size * BYTES_PER_ELEMENT[target(type.dtype)],
+    0,
+  );
   const folder = await openOutputFolder(path, bytes);
   const tensors = parameters.map((parameter): [string, TensorToWrite] => {
     const wanted = target(parameter.type.dtype);
@@ -39,10 +42,12 @@ export async function saveModel(
   await folder.tensors("model.safetensors", tensors);
   const common = target(parameters[0]!.type.dtype);
   await folder.json("config.json", savedConfig(model, DTYPE_NAMES[common] ?? "float32"));
-  if (Object.keys(model.generationConfig).length > 0) await folder.json("generation_config.json", model.generationConfig);
+  if (Object.keys(model.generationConfig).length > 0)
+    await folder.json("generation_config.json", model.generationConfig);
   const { tokenizer } = model;
   if (tokenizer === undefined) return;
   await folder.json("tokenizer.json", tokenizer.files.tokenizer);
   await folder.json("tokenizer_config.json", tokenizer.files.config);
-  if (tokenizer.files.chatTemplate !== undefined) await folder.text("chat_template.jinja", tokenizer.files.chatTemplate);
+  if (tokenizer.files.chatTemplate !== undefined)
+    await folder.text("chat_template.jinja", tokenizer.files.chatTemplate);
 }

@@ -23,7 +23,10 @@ function checkGradient(dx: Value, x: Value, op: string): void {
 }
 
 /** Values that depend on one of `wrt`, found from the outputs down to `wrt`. */
-function dependents(outputs: readonly Value[], wrt: ReadonlySet<Value>): { order: Value[]; active: Set<Value> } {
+function dependents(
+  outputs: readonly Value[],
+  wrt: ReadonlySet<Value>,
+): { order: Value[]; active: Set<Value> } {
   const order = topologicalOrder({ inputs: [...wrt], outputs });
   const active = new Set<Value>(wrt);
   for (const value of order) {

@@ -26,7 +26,8 @@ export function renderError(parts: Pick<ErrorParts, "summary" | "facts" | "fixes
     lines.push(`  ${label.padEnd(width)}  ${first}`.trimEnd());
     for (const line of rest) lines.push(`  ${" ".repeat(width)}  ${line}`.trimEnd());
   }
-  for (const [index, fix] of (parts.fixes ?? []).entries()) lines.push(`${index === 0 ? "fix: " : " or: "}${fix}`);
+  for (const [index, fix] of (parts.fixes ?? []).entries())
+    lines.push(`${index === 0 ? "fix: " : " or: "}${fix}`);
   return lines.join("\n");
 }
 

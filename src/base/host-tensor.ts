@@ -41,14 +41,22 @@ export function elementCount(dims: readonly number[]): number {
 }
 
 /** An array over part of a buffer; the offset is in bytes and must fit the element size. */
-export function viewData(dtype: DType, buffer: ArrayBufferLike, byteOffset: number, count: number): TensorData {
+export function viewData(
+  dtype: DType,
+  buffer: ArrayBufferLike,
+  byteOffset: number,
+  count: number,
+): TensorData {
   return new ARRAYS[dtype](buffer as ArrayBuffer, byteOffset, count);
 }
 
 /** Wraps an array as a tensor, checking that the sizes agree. */
 export function hostTensor(dtype: DType, dims: readonly number[], data: TensorData): HostTensor {
   if (elementCount(dims) !== data.length || data.BYTES_PER_ELEMENT !== BYTES_PER_ELEMENT[dtype]) {
-    throw new InternalError(`A ${dtype} tensor ${formatShape(dims)} cannot hold ${data.length} elements.`, { dtype, dims });
+    throw new InternalError(`A ${dtype} tensor ${formatShape(dims)} cannot hold ${data.length} elements.`, {
+      dtype,
+      dims,
+    });
   }
   return { dtype, dims, data };
 }

@@ -19,7 +19,8 @@ export type Options = Readonly<Record<string, Option<unknown>>>;
 /** The values that a record of options stands for. */
 export type OptionValues<O extends Options> = { [K in keyof O]: O[K] extends Option<infer T> ? T : never };
 
-const asNumber = (text: string): unknown => (text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text));
+const asNumber = (text: string): unknown =>
+  text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
 
 interface Limits {
   readonly doc: string;
@@ -65,13 +66,20 @@ export function flag(spec: { readonly default: boolean; readonly doc: string }):
 }
 
 /** Text. */
-export function text(spec: { readonly default: string; readonly doc: string; readonly placeholder?: string }): Option<string> {
+export function text(spec: {
+  readonly default: string;
+  readonly doc: string;
+  readonly placeholder?: string;
+}): Option<string> {
   const { doc, placeholder = "<text>" } = spec;
   return { schema: z.string(), default: spec.default, doc, placeholder, fromText: (value) => value };
 }
 
 /** Text that may be left out. */
-export function optionalText(spec: { readonly doc: string; readonly placeholder?: string }): Option<string | undefined> {
+export function optionalText(spec: {
+  readonly doc: string;
+  readonly placeholder?: string;
+}): Option<string | undefined> {
   const { doc, placeholder = "<text>" } = spec;
   return { schema: z.string().optional(), default: undefined, doc, placeholder, fromText: (value) => value };
 }
@@ -90,7 +98,8 @@ export function choice<const T extends string>(spec: {
 /** A list of names, or one text; commas separate names on the command line. */
 export function names(spec: { readonly doc: string }): Option<string | readonly string[] | undefined> {
   const schema = z.union([z.string(), z.array(z.string()).readonly()]).optional();
-  const fromText = (value: string): unknown => (value.includes(",") ? value.split(",").map((name) => name.trim()) : value);
+  const fromText = (value: string): unknown =>
+    value.includes(",") ? value.split(",").map((name) => name.trim()) : value;
   return { schema, default: undefined, doc: spec.doc, placeholder: "<names>", fromText };
 }
 
@@ -103,7 +112,13 @@ export function numbersByName(spec: { readonly doc: string }): Option<Readonly<R
       return value;
     }
   };
-  return { schema: z.record(z.string(), z.number().positive()), default: {}, doc: spec.doc, placeholder: "<json>", fromText };
+  return {
+    schema: z.record(z.string(), z.number().positive()),
+    default: {},
+    doc: spec.doc,
+    placeholder: "<json>",
+    fromText,
+  };
 }
 
 /** A switch that also takes words. */

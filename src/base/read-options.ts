@@ -38,7 +38,8 @@ function describe(value: unknown, issue: z.core.$ZodIssue): string {
   if (issue.code === "too_big") {
     return `${got}${at} is too large; ${issue.inclusive === false ? "below" : "at most"} ${issue.maximum} was expected`;
   }
-  if (issue.code === "invalid_value") return `${got}${at} is not one of ${issue.values.map(String).join(", ")}`;
+  if (issue.code === "invalid_value")
+    return `${got}${at} is not one of ${issue.values.map(String).join(", ")}`;
   if (issue.code === "invalid_type") {
     const kind = issue.expected === "int" ? "a whole number" : issue.expected;
     return `${got}${at} is not ${kind}`;
@@ -47,14 +48,22 @@ function describe(value: unknown, issue: z.core.$ZodIssue): string {
 }
 
 /** Values under the options' own names, where they came under an alias. */
-export function resolveAliases(options: Options, values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function resolveAliases(
+  options: Options,
+  values: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
   const names = new Map<string, string>();
-  for (const [name, option] of Object.entries(options)) for (const other of option.aliases ?? []) names.set(other, name);
+  for (const [name, option] of Object.entries(options))
+    for (const other of option.aliases ?? []) names.set(other, name);
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [names.get(key) ?? key, value]));
 }
 
 /** All faults of a set of values, without throwing. Keys of `values` are camelCase. */
-export function optionFaults(options: Options, values: Readonly<Record<string, unknown>>, spelling: Spelling): OptionFault[] {
+export function optionFaults(
+  options: Options,
+  values: Readonly<Record<string, unknown>>,
+  spelling: Spelling,
+): OptionFault[] {
   const spell = SPELL[spelling];
   const known = Object.keys(options);
   const faults: OptionFault[] = [];
@@ -64,7 +73,11 @@ export function optionFaults(options: Options, values: Readonly<Record<string, u
       const neighbour = neighbourName(key, known);
       const near = neighbour === undefined ? suggest(key, known).map(spell) : [spell(neighbour)];
       const hint =
-        neighbour !== undefined ? `; it is called ${near[0]} here` : near.length > 0 ? `; did you mean ${near.join(" or ")}?` : "";
+        neighbour !== undefined
+          ? `; it is called ${near[0]} here`
+          : near.length > 0
+            ? `; did you mean ${near.join(" or ")}?`
+            : "";
       faults.push({ key, text: `there is no such option${hint}`, suggestions: near });
       continue;
     }
@@ -73,7 +86,10 @@ export function optionFaults(options: Options, values: Readonly<Record<string, u
     if (!result.success) {
       const issue = result.error.issues[0]!;
       const branches = issue.code === "invalid_union" ? issue.errors.flat() : [];
-      const text = describe(value, branches.find((branch) => branch.code !== "invalid_type") ?? branches[0] ?? issue);
+      const text = describe(
+        value,
+        branches.find((branch) => branch.code !== "invalid_type") ?? branches[0] ?? issue,
+      );
       faults.push({ key, text, suggestions: [] });
     }
   }

@@ -34,13 +34,17 @@ const plain = (name: string): string => name.toLowerCase().replace(/[^a-z0-9]/g,
 
 /** Edits from one word to another, a swap of neighbours counting as one. */
 export function editDistance(a: string, b: string): number {
-  const rows = Array.from({ length: a.length + 1 }, (_, i) => [i, ...Array.from<number>({ length: b.length }).fill(0)]);
+  const rows = Array.from({ length: a.length + 1 }, (_, i) => [
+    i,
+    ...Array.from<number>({ length: b.length }).fill(0),
+  ]);
   for (let j = 0; j <= b.length; j += 1) rows[0]![j] = j;
   for (let i = 1; i <= a.length; i += 1) {
     for (let j = 1; j <= b.length; j += 1) {
       const cost = a[i - 1] === b[j - 1] ? 0 : 1;
       let best = Math.min(rows[i - 1]![j]! + 1, rows[i]![j - 1]! + 1, rows[i - 1]![j - 1]! + cost);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) best = Math.min(best, rows[i - 2]![j - 2]! + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        best = Math.min(best, rows[i - 2]![j - 2]! + 1);
       rows[i]![j] = best;
     }
   }
@@ -55,7 +59,10 @@ export function suggest(word: string, names: Iterable<string>): string[] {
     .map((name) => ({ name, distance: editDistance(target, plain(name)) }))
     .filter(({ distance }) => distance <= allowed)
     .sort((a, b) => a.distance - b.distance);
-  return near.filter(({ distance }) => distance === near[0]?.distance).slice(0, 3).map(({ name }) => name);
+  return near
+    .filter(({ distance }) => distance === near[0]?.distance)
+    .slice(0, 3)
+    .map(({ name }) => name);
 }
 
 /** What another tool's option is called here, if that is one of `names` (in camelCase). */

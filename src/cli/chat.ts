@@ -17,7 +17,11 @@ export function tokenizerOf(model: CausalLanguageModel): Tokenizer {
 }
 
 /** A prompt as tokens: a conversation where the model has a chat template, plain text otherwise. */
-export function promptTokens(model: CausalLanguageModel, messages: readonly Message[], raw: boolean): number[] {
+export function promptTokens(
+  model: CausalLanguageModel,
+  messages: readonly Message[],
+  raw: boolean,
+): number[] {
   const tokenizer = tokenizerOf(model);
   if (raw || tokenizer.chatTemplate === undefined) {
     return tokenizer.encode(messages.map(({ content }) => content).join("\n"));
@@ -42,13 +46,20 @@ export async function streamAnswer(
 }
 
 /** A conversation at the terminal, until an empty line, Ctrl-D or Ctrl-C. */
-export async function chat(model: CausalLanguageModel, options: GenerationOptions, terminal: Terminal): Promise<void> {
+export async function chat(
+  model: CausalLanguageModel,
+  options: GenerationOptions,
+  terminal: Terminal,
+): Promise<void> {
   const input = createInterface({ input: process.stdin, output: process.stderr });
   const messages: Message[] = [];
   terminal.note(`Chat with ${model.name}. An empty line ends it.`);
   try {
     for (;;) {
-      const content = await input.question("> ", options.signal === undefined ? {} : { signal: options.signal });
+      const content = await input.question(
+        "> ",
+        options.signal === undefined ? {} : { signal: options.signal },
+      );
       if (content.trim() === "") break;
       messages.push({ role: "user", content });
       const answer = await streamAnswer(model, promptTokens(model, messages, false), options, terminal);

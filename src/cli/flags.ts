@@ -5,7 +5,8 @@ import type { CommandDefinition } from "../commands/command.js";
 
 /** The default as the help shows it. */
 function shownDefault({ default: value }: Option<unknown>): string {
-  if (value === undefined || value === "" || value === false || (typeof value === "object" && value !== null)) return "";
+  if (value === undefined || value === "" || value === false || (typeof value === "object" && value !== null))
+    return "";
   return ` (default ${JSON.stringify(value)})`;
 }
 
@@ -17,10 +18,14 @@ function addFlag(command: Command, name: string, option: Option<unknown>): void 
     command.addOption(new Flag(`--${option.default === true ? "no-" : ""}${flag}`, doc));
     return;
   }
-  command.addOption(new Flag(`--${flag} ${option.placeholder}`, doc).argParser((text) => option.fromText(text)));
+  command.addOption(
+    new Flag(`--${flag} ${option.placeholder}`, doc).argParser((text) => option.fromText(text)),
+  );
   for (const alias of option.aliases ?? []) {
     command.addOption(
-      new Flag(`--${toKebabCase(alias)} ${option.placeholder}`, doc).argParser((text) => option.fromText(text)).hideHelp(),
+      new Flag(`--${toKebabCase(alias)} ${option.placeholder}`, doc)
+        .argParser((text) => option.fromText(text))
+        .hideHelp(),
     );
   }
 }
@@ -37,7 +42,9 @@ export function buildCommand(
     command.addHelpText("after", `\nExamples:\n${definition.examples.map((line) => `  ${line}`).join("\n")}`);
   }
   command.action(async () => {
-    const given = Object.entries(command.opts()).filter(([name]) => command.getOptionValueSource(name) === "cli");
+    const given = Object.entries(command.opts()).filter(
+      ([name]) => command.getOptionValueSource(name) === "cli",
+    );
     const args = command.processedArgs.flat().filter((arg): arg is string => typeof arg === "string");
     await run(args, Object.fromEntries(given));
   });

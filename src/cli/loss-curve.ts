@@ -45,12 +45,21 @@ export function lossCurve(events: readonly TrainEvent[], title: string): string 
   };
   const line = (points: readonly Point[], style: string): string =>
     points.length === 0 ? "" : `<polyline fill="none" ${style} points="${points.map(at).join(" ")}"/>`;
-  const label = (x: string, y: string, text: string, more = ""): string => `<text x="${x}" y="${y}" ${more}>${text}</text>`;
+  const label = (x: string, y: string, text: string, more = ""): string =>
+    `<text x="${x}" y="${y}" ${more}>${text}</text>`;
   const grid = [
     ...ticks(0, top, 5).map((y) => {
       const [, py] = at({ x: 0, y }).split(",") as [string, string];
       const rule = `<line x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${py}" y2="${py}" stroke="#e5e7eb"/>`;
-      return rule + label(String(MARGIN.left - 8), String(Number(py) + 4), Number(y.toFixed(4)).toString(), 'text-anchor="end"');
+      return (
+        rule +
+        label(
+          String(MARGIN.left - 8),
+          String(Number(py) + 4),
+          Number(y.toFixed(4)).toString(),
+          'text-anchor="end"',
+        )
+      );
     }),
     ...ticks(0, right, 6).map((x) => {
       const [px] = at({ x, y: 0 }).split(",") as [string, string];
@@ -73,7 +82,12 @@ export function lossCurve(events: readonly TrainEvent[], title: string): string 
     line(evals, 'stroke="#dc2626" stroke-width="1.5" stroke-dasharray="4 3"'),
     ...dots,
     label(String(WIDTH / 2), String(HEIGHT - 8), "step", 'text-anchor="middle"'),
-    label(String(WIDTH - MARGIN.right), "20", `loss${evals.length > 0 ? "   ● held out" : ""}`, 'text-anchor="end"'),
+    label(
+      String(WIDTH - MARGIN.right),
+      "20",
+      `loss${evals.length > 0 ? "   ● held out" : ""}`,
+      'text-anchor="end"',
+    ),
     "</svg>\n",
   ].join("\n");
 }

@@ -43,10 +43,14 @@ export async function readRunFile(path: string): Promise<RunFile> {
   }
   const lines = new Map<string, number>();
   for (const { key } of contents.items) {
-    if (isScalar(key) && key.range) lines.set(toCamelCase(String(key.value)), counter.linePos(key.range[0]).line);
+    if (isScalar(key) && key.range)
+      lines.set(toCamelCase(String(key.value)), counter.linePos(key.range[0]).line);
   }
   const values = Object.fromEntries(
-    Object.entries(document.toJS() as Record<string, unknown>).map(([key, value]) => [toCamelCase(key), value]),
+    Object.entries(document.toJS() as Record<string, unknown>).map(([key, value]) => [
+      toCamelCase(key),
+      value,
+    ]),
   );
   return { path, values, lines };
 }

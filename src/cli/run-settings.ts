@@ -1,6 +1,15 @@
 import { z } from "zod";
 import { ConfigError } from "../base/errors.js";
-import { alias, choice, flag, number, type Option, type Options, optionalText, text } from "../base/option.js";
+import {
+  alias,
+  choice,
+  flag,
+  number,
+  type Option,
+  type Options,
+  optionalText,
+  text,
+} from "../base/option.js";
 import { optionError, optionFaults, type Spelling, resolveAliases } from "../base/read-options.js";
 import { methods, type PeftType } from "../methods/index.js";
 import { encodingOptions } from "../text/encode-example.js";
@@ -13,7 +22,8 @@ const columns: Option<Readonly<Record<string, string>>> = {
   default: {},
   doc: "Columns under other names: prompt=question,completion=answer.",
   placeholder: "<name=column,...>",
-  fromText: (value) => Object.fromEntries(value.split(",").map((pair) => pair.split("=").map((part) => part.trim()))),
+  fromText: (value) =>
+    Object.fromEntries(value.split(",").map((pair) => pair.split("=").map((part) => part.trim()))),
 };
 
 /** A size such as 800MiB, in bytes. */
@@ -24,23 +34,65 @@ const memoryLimit: Option<number | undefined> = {
   placeholder: "<size>",
   fromText(value) {
     const match = /^([\d.]+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?$/i.exec(value.trim());
-    const units: Readonly<Record<string, number>> = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, kb: 1e3, mb: 1e6, gb: 1e9 };
+    const units: Readonly<Record<string, number>> = {
+      b: 1,
+      kib: 2 ** 10,
+      mib: 2 ** 20,
+      gib: 2 ** 30,
+      kb: 1e3,
+      mb: 1e6,
+      gb: 1e9,
+    };
     return match === null ? value : Number(match[1]) * units[(match[2] ?? "B").toLowerCase()]!;
   },
 };
 
 /** Settings of a run that belong to no method. */
 export const runOptions = {
-  model: alias(text({ default: "", doc: "Model folder, .gguf file or Hub id; or embedded.", placeholder: "<path|id>" }), "modelNameOrPath", "baseModel"),
-  dataset: alias(text({ default: "", doc: "Data file: .jsonl, .json or .csv.", placeholder: "<file>" }), "trainFile"),
-  evalDataset: alias(optionalText({ doc: "Held-out rows, in a file of their own.", placeholder: "<file>" }), "evalFile", "validationFile"),
-  valSetSize: number({ default: 0, min: 0, below: 1, doc: "Share of the rows that is held out, where there is no evalDataset." }),
-  outputDir: alias(text({ default: "out", doc: "Folder for the adapter, the log and the loss curve.", placeholder: "<folder>" }), "adapterPath"),
-  peftType: choice({ values: Object.keys(methods) as PeftType[], default: "LORA", doc: "Method." }),
-  dtype: choice({ values: ["auto", "float32", "float16", "bfloat16"], default: "auto", doc: "Type of the frozen weights in memory." }),
+  model: alias(
+    text({ default: "", doc: "Model folder, .gguf file or Hub id; or embedded.", placeholder: "<path|id>" }),
+    "modelNameOrPath",
+    "baseModel",
+  ),
+  dataset: alias(
+    text({ default: "", doc: "Data file: .jsonl, .json or .csv.", placeholder: "<file>" }),
+    "trainFile",
+  ),
+  evalDataset: alias(
+    optionalText({ doc: "Held-out rows, in a file of their own.", placeholder: "<file>" }),
+    "evalFile",
+    "validationFile",
+  ),
+  valSetSize: number({
+    default: 0,
+    min: 0,
+    below: 1,
+    doc: "Share of the rows that is held out, where there is no evalDataset.",
+  }),
+  outputDir: alias(
+    text({
+      default: "out",
+      doc: "Folder for the adapter, the log and the loss curve.",
+      placeholder: "<folder>",
+    }),
+    "adapterPath",
+  ),
+  peftType: choice({
+    values: Object.keys(methods) as PeftType[],
+    default: Object.keys(methods)[0] as PeftType,
+    doc: "Method.",
+  }),
+  dtype: choice({
+    values: ["auto", "float32", "float16", "bfloat16"],
+    default: "auto",
+    doc: "Type of the frozen weights in memory.",
+  }),
   columns,
   activationMemory: memoryLimit,
-  verify: flag({ default: true, doc: "Checks after the run that the base is bit-identical and that every adapter tensor moved." }),
+  verify: flag({
+    default: true,
+    doc: "Checks after the run that the base is bit-identical and that every adapter tensor moved.",
+  }),
   ...encodingOptions,
   ...trainOptions,
 };
@@ -62,7 +114,13 @@ export interface RunSettings {
   readonly sources: ReadonlyMap<string, SettingSource>;
 }
 
-function check(values: Readonly<Record<string, unknown>>, options: Options, source: string, spelling: Spelling, file?: RunFile): void {
+function check(
+  values: Readonly<Record<string, unknown>>,
+  options: Options,
+  source: string,
+  spelling: Spelling,
+  file?: RunFile,
+): void {
   const faults = optionFaults(options, values, spelling);
   if (faults.length === 0) return;
   throw optionError(faults, {
@@ -82,7 +140,9 @@ export function resolveRun(file: RunFile | undefined, flags: Readonly<Record<str
   const given: Record<string, unknown> = { ...fromFile, ...fromFlags };
   const peftType = (given["peftType"] ?? runOptions.peftType.default) as PeftType;
   const methodOptions = methods[peftType].config as Options;
-  const foreign = Object.keys(given).filter((key) => !Object.hasOwn(runOptions, key) && !Object.hasOwn(methodOptions, key));
+  const foreign = Object.keys(given).filter(
+    (key) => !Object.hasOwn(runOptions, key) && !Object.hasOwn(methodOptions, key),
+  );
   if (foreign.length > 0) {
     throw new ConfigError({
       code: "option_without_effect",
@@ -98,6 +158,10 @@ export function resolveRun(file: RunFile | undefined, flags: Readonly<Record<str
   const run = Object.fromEntries(
     Object.entries(runOptions).map(([key, option]) => [key, given[key] ?? option.default]),
   ) as RunSettings["run"];
-  const method = Object.fromEntries(Object.keys(methodOptions).filter((key) => key in given).map((key) => [key, given[key]]));
+  const method = Object.fromEntries(
+    Object.keys(methodOptions)
+      .filter((key) => key in given)
+      .map((key) => [key, given[key]]),
+  );
   return { run, method, sources };
 }

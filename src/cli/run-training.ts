@@ -19,7 +19,8 @@ export interface TrainingRun {
 export function verificationLines(report: VerificationReport): string[] {
   const same = report.baseTensors - report.baseChanged.length;
   const moved = report.adapterTensors - report.adapterUnmoved.length;
-  const list = (names: readonly string[]): string => `${names.slice(0, 3).join(", ")}${names.length > 3 ? " …" : ""}`;
+  const list = (names: readonly string[]): string =>
+    `${names.slice(0, 3).join(", ")}${names.length > 3 ? " …" : ""}`;
   return [
     `verified: ${same} of ${report.baseTensors} base tensors bit-identical, ${moved} of ${report.adapterTensors} adapter tensors moved`,
     ...(report.baseChanged.length > 0 ? [`  changed  ${list(report.baseChanged)}`] : []),
@@ -27,7 +28,12 @@ export function verificationLines(report: VerificationReport): string[] {
   ];
 }
 
-async function saveRun(model: PeftModel, folder: OutputFolder, events: readonly TrainEvent[], title: string): Promise<void> {
+async function saveRun(
+  model: PeftModel,
+  folder: OutputFolder,
+  events: readonly TrainEvent[],
+  title: string,
+): Promise<void> {
   await model.savePretrained(folder.path);
   await folder.text("train.jsonl", events.map((event) => `${JSON.stringify(event)}\n`).join(""));
   await folder.text("loss.svg", lossCurve(events, title));
@@ -40,7 +46,11 @@ async function saveRun(model: PeftModel, folder: OutputFolder, events: readonly 
 export async function runTraining(
   model: PeftModel,
   dataset: Dataset,
-  options: TrainRunOptions & { readonly verify: boolean; readonly folder: OutputFolder; readonly terminal: Terminal },
+  options: TrainRunOptions & {
+    readonly verify: boolean;
+    readonly folder: OutputFolder;
+    readonly terminal: Terminal;
+  },
 ): Promise<TrainingRun> {
   const { verify, folder, terminal, ...rest } = options;
   const show = showProgress(terminal);

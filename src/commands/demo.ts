@@ -15,7 +15,11 @@ import { encodeDataset } from "../text/dataset.js";
 import { defineCommand } from "./command.js";
 
 const options = {
-  outputDir: text({ default: "out/demo", doc: "Folder for the adapter, the log and the loss curve.", placeholder: "<folder>" }),
+  outputDir: text({
+    default: "out/demo",
+    doc: "Folder for the adapter, the log and the loss curve.",
+    placeholder: "<folder>",
+  }),
   seed: integer({ default: 0, min: 0, doc: "Seed of the run." }),
 };
 
@@ -42,7 +46,9 @@ async function accuracy(model: CausalLanguageModel, rows: readonly TestRow[]): P
 }
 
 async function answer(model: CausalLanguageModel, prompt: string): Promise<string> {
-  const [result] = await generate(model, [promptTokens(model, [{ role: "user", content: prompt }], false)], { maxNewTokens: 12 });
+  const [result] = await generate(model, [promptTokens(model, [{ role: "user", content: prompt }], false)], {
+    maxNewTokens: 12,
+  });
   return result!.text.trim();
 }
 
@@ -56,17 +62,31 @@ export const demo = defineCommand({
   options,
   examples: ["peft demo"],
   async run({ flags, terminal, signal }) {
-    const { outputDir, seed } = readOptions(options, flags, { source: "The command line", spelling: "kebab-case", fix: "peft demo --help" });
+    const { outputDir, seed } = readOptions(options, flags, {
+      source: "The command line",
+      spelling: "kebab-case",
+      fix: "peft demo --help",
+    });
     const started = performance.now();
     const folder = await openOutputFolder(outputDir);
     const base = await AutoModelForCausalLM.fromPretrained(modelPath("embedded"));
     try {
-      terminal.line("Task: what kind of thing does a dictionary definition describe? (12 kinds, definitions from WordNet)");
-      const test = (await readRows(dataPath("embedded/test"))).map(({ value }) => value as unknown as TestRow);
-      const dataset = encodeDataset(await readRows(dataPath("embedded/train")), tokenizerOf(base), { maxLength: base.contextLength });
+      terminal.line(
+        "Task: what kind of thing does a dictionary definition describe? (12 kinds, definitions from WordNet)",
+      );
+      const test = (await readRows(dataPath("embedded/test"))).map(
+        ({ value }) => value as unknown as TestRow,
+      );
+      const dataset = encodeDataset(await readRows(dataPath("embedded/train")), tokenizerOf(base), {
+        maxLength: base.contextLength,
+      });
       const before = await accuracy(base, test);
       const answerBefore = await answer(base, SAMPLE);
-      const model = await getPeftModel(base, { peftType: "LORA", r: 16, loraAlpha: 32, targetModules: "all-linear" }, { seed });
+      const model = await getPeftModel(
+        base,
+        { peftType: "LORA", r: 16, loraAlpha: 32, targetModules: "all-linear" },
+        { seed },
+      );
       terminal.line(model.trainableParametersLine());
       const { verification } = await runTraining(model, dataset, {
         epochs: 4,
@@ -87,15 +107,21 @@ export const demo = defineCommand({
       model.deleteAdapter("default");
       await PeftModel.fromPretrained(base, outputDir);
       const answerLoaded = await answer(base, SAMPLE);
-      terminal.line(`held-out accuracy: ${percent(before)} before, ${percent(after)} after (${test.length} definitions never seen)`);
+      terminal.line(
+        `held-out accuracy: ${percent(before)} before, ${percent(after)} after (${test.length} definitions never seen)`,
+      );
       terminal.line(`sample: "${SAMPLE}"`);
       terminal.line(`  before: ${answerBefore}`);
       terminal.line(`  after:  ${answerAfter}`);
       terminal.line(`saved: ${outputDir}   (adapter, train.jsonl, loss.svg)`);
-      terminal.line(`whole demo: ${formatSeconds((performance.now() - started) / 1000)}, peak memory ${formatBytes(peakResidentBytes())}`);
+      terminal.line(
+        `whole demo: ${formatSeconds((performance.now() - started) / 1000)}, peak memory ${formatBytes(peakResidentBytes())}`,
+      );
       const faults = [
         ...(verification?.ok === true ? [] : ["verification failed"]),
-        ...(after >= LEAST_ACCURACY && after - before >= LEAST_GAIN ? [] : [`accuracy gained too little (${percent(before)} to ${percent(after)})`]),
+        ...(after >= LEAST_ACCURACY && after - before >= LEAST_GAIN
+          ? []
+          : [`accuracy gained too little (${percent(before)} to ${percent(after)})`]),
         ...(answerLoaded === answerAfter ? [] : [`the saved adapter answers "${answerLoaded}"`]),
       ];
       for (const fault of faults) terminal.note(`demo failed: ${fault}`);

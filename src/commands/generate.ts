@@ -24,7 +24,11 @@ export const generate = defineCommand({
   options,
   examples: ['peft generate embedded "a large cat with stripes"', "peft generate model.gguf --adapter out"],
   async run({ args, flags, terminal, signal }) {
-    const settings = readOptions(options, flags, { source: "The command line", spelling: "kebab-case", fix: "peft generate --help" });
+    const settings = readOptions(options, flags, {
+      source: "The command line",
+      spelling: "kebab-case",
+      fix: "peft generate --help",
+    });
     const [name = "", ...prompts] = args;
     const { adapter, system, stop, raw, ...sampling } = settings;
     const { base } = await openModel(name, adapter, { terminal, signal });
@@ -32,7 +36,9 @@ export const generate = defineCommand({
       tokenizerOf(base);
       const wishes = { ...sampling, signal, ...(stop === undefined ? {} : { stop: [stop] }) };
       const before = system === undefined ? [] : [{ role: "system", content: system }];
-      const tokens = prompts.map((content) => promptTokens(base, [...before, { role: "user", content }], raw));
+      const tokens = prompts.map((content) =>
+        promptTokens(base, [...before, { role: "user", content }], raw),
+      );
       if (prompts.length === 0) {
         await chat(base, wishes, terminal);
       } else if (prompts.length === 1) {
@@ -40,7 +46,8 @@ export const generate = defineCommand({
         terminal.line();
       } else {
         const answers = await generateAll(base, tokens, wishes);
-        for (const [i, { text }] of answers.entries()) terminal.line(`${i === 0 ? "" : "\n"}> ${prompts[i]}\n${text}`);
+        for (const [i, { text }] of answers.entries())
+          terminal.line(`${i === 0 ? "" : "\n"}> ${prompts[i]}\n${text}`);
       }
       return 0;
     } finally {

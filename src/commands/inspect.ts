@@ -22,7 +22,10 @@ import { type Tokenizer, tokenizerFromFiles } from "../text/tokenizer.js";
 import { defineCommand } from "./command.js";
 
 const options = {
-  model: optionalText({ doc: "Model whose tokenizer and chat template a data set is shown with.", placeholder: "<path|id>" }),
+  model: optionalText({
+    doc: "Model whose tokenizer and chat template a data set is shown with.",
+    placeholder: "<path|id>",
+  }),
   rows: integer({ default: 3, min: 1, doc: "Rows of a data set that are shown in full." }),
   maxLength: integer({ default: 1024, min: 2, doc: "Longest example in tokens, for a data set." }),
 };
@@ -50,7 +53,9 @@ async function inspectModel(name: string, terminal: Terminal): Promise<void> {
     terminal.line(`parameters      ${formatCount(parameters.reduce((sum, { size }) => sum + size, 0))}`);
     terminal.line(`stored as       ${[...stored].map(([type, count]) => `${type} (${count})`).join(", ")}`);
     terminal.line(`context         ${formatCount(definition.contextLength(config))} tokens`);
-    terminal.line(`chat template   ${checkpoint.tokenizerFiles() === undefined ? "no tokenizer" : templateNote(checkpoint.tokenizerFiles()!)}`);
+    terminal.line(
+      `chat template   ${checkpoint.tokenizerFiles() === undefined ? "no tokenizer" : templateNote(checkpoint.tokenizerFiles()!)}`,
+    );
     terminal.line(`LoRA default    ${definition.defaultTargets["LORA"]?.join(", ") ?? "none"}`);
     if (unexpected.length > 0) terminal.line(`not used        ${unexpected.slice(0, 5).join(", ")}`);
   } finally {
@@ -79,10 +84,13 @@ async function inspectAdapter(folder: string, terminal: Terminal): Promise<void>
     terminal.line(`method       ${peftType}`);
     terminal.line(`base model   ${baseModel ?? "(not said)"}`);
     for (const [key, value] of Object.entries(settings)) {
-      const empty = value === undefined || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
+      const empty =
+        value === undefined || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
       if (!empty) terminal.line(`${key.padEnd(12)} ${JSON.stringify(value)}`);
     }
-    terminal.line(`parameters   ${formatCount(parameters)} in ${weights.tensors.size} tensors, ${formatBytes(bytes)}`);
+    terminal.line(
+      `parameters   ${formatCount(parameters)} in ${weights.tensors.size} tensors, ${formatBytes(bytes)}`,
+    );
     terminal.line();
     for (const [key, count] of shapes) terminal.line(`${String(count).padStart(4)} × ${key}`);
   } finally {
@@ -102,18 +110,31 @@ function showRows(dataset: Dataset, tokenizer: Tokenizer, count: number, termina
 }
 
 /** A data set: its rows as the model would read them, and how many tokens are learnt. */
-async function inspectData(file: string, model: string, settings: { rows: number; maxLength: number }, terminal: Terminal): Promise<void> {
+async function inspectData(
+  file: string,
+  model: string,
+  settings: { rows: number; maxLength: number },
+  terminal: Terminal,
+): Promise<void> {
   const checkpoint = await openCheckpoint(await resolveModel(modelPath(model)));
   try {
     const files = checkpoint.tokenizerFiles();
     const tokenizer = tokenizerFromFiles(files ?? { tokenizer: {}, config: {} });
-    const dataset = encodeDataset(await readRows(dataPath(file)), tokenizer, { maxLength: settings.maxLength });
+    const dataset = encodeDataset(await readRows(dataPath(file)), tokenizer, {
+      maxLength: settings.maxLength,
+    });
     showRows(dataset, tokenizer, settings.rows, terminal);
     const { rows, tokens, trainedTokens, longest, truncatedRows, skippedRows } = dataset.summary;
     terminal.line();
-    terminal.line(`rows         ${formatCount(rows)}${skippedRows > 0 ? `, ${skippedRows} left out (nothing of their answer left)` : ""}`);
-    terminal.line(`tokens       ${formatCount(tokens)}, ${formatCount(trainedTokens)} learnt (in ${terminal.interactive ? "green" : "[[ ]]"})`);
-    terminal.line(`longest      ${formatCount(longest)} tokens${truncatedRows > 0 ? `; ${truncatedRows} rows are cut at ${settings.maxLength}` : ""}`);
+    terminal.line(
+      `rows         ${formatCount(rows)}${skippedRows > 0 ? `, ${skippedRows} left out (nothing of their answer left)` : ""}`,
+    );
+    terminal.line(
+      `tokens       ${formatCount(tokens)}, ${formatCount(trainedTokens)} learnt (in ${terminal.interactive ? "green" : "[[ ]]"})`,
+    );
+    terminal.line(
+      `longest      ${formatCount(longest)} tokens${truncatedRows > 0 ? `; ${truncatedRows} rows are cut at ${settings.maxLength}` : ""}`,
+    );
   } finally {
     checkpoint.close();
   }
@@ -127,7 +148,11 @@ export const inspect = defineCommand({
   options,
   examples: ["peft inspect embedded", "peft inspect out", "peft inspect data.jsonl --model model.gguf"],
   async run({ args, flags, terminal }) {
-    const settings = readOptions(options, flags, { source: "The command line", spelling: "kebab-case", fix: "peft inspect --help" });
+    const settings = readOptions(options, flags, {
+      source: "The command line",
+      spelling: "kebab-case",
+      fix: "peft inspect --help",
+    });
     const [what = ""] = args;
     const folder = (await stat(what).catch(() => undefined))?.isDirectory() === true;
     if (folder && existsSync(join(what, "adapter_config.json"))) await inspectAdapter(what, terminal);

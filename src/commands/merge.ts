@@ -24,7 +24,11 @@ export const merge = defineCommand({
   options,
   examples: ["peft merge embedded out --output-dir merged"],
   async run({ args, flags, terminal, signal }) {
-    const settings = readOptions(options, flags, { source: "The command line", spelling: "kebab-case", fix: "peft merge --help" });
+    const settings = readOptions(options, flags, {
+      source: "The command line",
+      spelling: "kebab-case",
+      fix: "peft merge --help",
+    });
     const [name = "", adapter = ""] = args;
     await ensureWritableFolder(settings.outputDir);
     const { base, model } = await openModel(name, adapter, { terminal, signal });
@@ -32,7 +36,9 @@ export const merge = defineCommand({
       const count = model!.adapter().attachments.size;
       const merged = await model!.mergeAndUnload({ signal });
       await merged.savePretrained(settings.outputDir, { dtype: settings.dtype });
-      terminal.line(`merged ${count} modules; saved: ${settings.outputDir}   (use it: peft generate ${settings.outputDir})`);
+      terminal.line(
+        `merged ${count} modules; saved: ${settings.outputDir}   (use it: peft generate ${settings.outputDir})`,
+      );
       return 0;
     } finally {
       await base.close();

@@ -38,7 +38,10 @@ function required(settings: RunSettings): void {
   throw new ConfigError({
     code: "option_missing",
     summary: `Training needs ${missing.map((key) => `--${key}`).join(" and ")}.`,
-    fixes: ["peft train --model embedded --dataset embedded --output-dir out", "peft demo   (the same, with everything around it)"],
+    fixes: [
+      "peft train --model embedded --dataset embedded --output-dir out",
+      "peft demo   (the same, with everything around it)",
+    ],
     fields: { missing },
   });
 }
@@ -69,10 +72,14 @@ async function loadData(settings: RunSettings, tokenizer: Tokenizer, contextLeng
 
 function describeData(terminal: Terminal, { dataset, evalDataset }: Data, maxLength: unknown): void {
   const { rows, tokens, trainedTokens, truncatedRows, skippedRows } = dataset.summary;
-  terminal.line(`data: ${formatCount(rows)} rows, ${formatCount(tokens)} tokens, ${formatCount(trainedTokens)} of them learnt`);
+  terminal.line(
+    `data: ${formatCount(rows)} rows, ${formatCount(tokens)} tokens, ${formatCount(trainedTokens)} of them learnt`,
+  );
   if (evalDataset !== undefined) terminal.line(`held out: ${formatCount(evalDataset.length)} rows`);
-  if (truncatedRows > 0) terminal.note(`warning: ${truncatedRows} rows were cut to ${String(maxLength)} tokens (--max-length)`);
-  if (skippedRows > 0) terminal.note(`warning: ${skippedRows} rows were left out: nothing of their answer was left`);
+  if (truncatedRows > 0)
+    terminal.note(`warning: ${truncatedRows} rows were cut to ${String(maxLength)} tokens (--max-length)`);
+  if (skippedRows > 0)
+    terminal.note(`warning: ${skippedRows} rows were left out: nothing of their answer was left`);
 }
 
 /** `peft train`: fine-tunes a model and saves the adapter. */
@@ -117,7 +124,9 @@ export const train = defineCommand({
       for (const { text } of model.warnings) terminal.note(`warning: ${text}`);
       terminal.line(model.trainableParametersLine());
       describeData(terminal, data, run["maxLength"]);
-      const options = Object.fromEntries(Object.keys(trainOptions).map((key) => [key, run[key]])) as Partial<TrainOptions>;
+      const options = Object.fromEntries(
+        Object.keys(trainOptions).map((key) => [key, run[key]]),
+      ) as Partial<TrainOptions>;
       const { verification } = await runTraining(model, data.dataset, {
         ...options,
         evalDataset: data.evalDataset,
@@ -126,7 +135,9 @@ export const train = defineCommand({
         terminal,
         signal,
       });
-      terminal.line(`saved: ${folder.path}   (use it: peft generate ${run["model"] as string} --adapter ${folder.path})`);
+      terminal.line(
+        `saved: ${folder.path}   (use it: peft generate ${run["model"] as string} --adapter ${folder.path})`,
+      );
       return verification?.ok === false ? 1 : 0;
     } finally {
       await base.close();

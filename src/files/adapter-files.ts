@@ -36,9 +36,17 @@ export async function openAdapterFolder(folder: string): Promise<AdapterFiles> {
       summary: pickle
         ? `${folder} holds its weights as adapter_model.bin, which can run code when it is read and is not.`
         : `${folder} holds no adapter_model.safetensors.`,
-      fixes: [pickle ? "save it again with Python: model.save_pretrained(folder)" : "fetch or save the adapter again"],
+      fixes: [
+        pickle
+          ? "save it again with Python: model.save_pretrained(folder)"
+          : "fetch or save the adapter again",
+      ],
       fields: { folder },
     });
   }
-  return { configPath, config: await readJsonObject(configPath), weights: await openSafetensors(weightsPath) };
+  return {
+    configPath,
+    config: await readJsonObject(configPath),
+    weights: await openSafetensors(weightsPath),
+  };
 }

@@ -17,7 +17,12 @@ function writeError(path: string, error: unknown): PeftError | unknown {
     });
   }
   if (code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR" || code === "EEXIST") {
-    const reason = code === "EROFS" ? "the disk is read-only" : code === "ENOTDIR" || code === "EEXIST" ? "a file is in the way" : "no permission";
+    const reason =
+      code === "EROFS"
+        ? "the disk is read-only"
+        : code === "ENOTDIR" || code === "EEXIST"
+          ? "a file is in the way"
+          : "no permission";
     return new ConfigError({
       code: "folder_not_writable",
       summary: `${path} cannot be written: ${reason}.`,
@@ -68,7 +73,7 @@ export async function writeFileAtomic(
 }
 
 async function writeAll(handle: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {
-  for (let at = 0; at < chunk.length; ) {
+  for (let at = 0; at < chunk.length;) {
     const { bytesWritten } = await handle.write(chunk, at, Math.min(chunk.length - at, 2 ** 30));
     at += bytesWritten;
   }

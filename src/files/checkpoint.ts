@@ -23,7 +23,11 @@ export interface Checkpoint {
   readonly format: "safetensors" | "gguf";
   names(): string[];
   /** Element type in memory, and sizes. */
-  describe(name: string): { readonly dtype: string; readonly shape: readonly number[]; readonly storedAs: string };
+  describe(name: string): {
+    readonly dtype: string;
+    readonly shape: readonly number[];
+    readonly storedAs: string;
+  };
   read(name: string): HostTensor;
   /** The contents of `config.json`. */
   config(): Record<string, unknown>;
@@ -47,7 +51,12 @@ async function openShards(folder: string): Promise<SafetensorsFile[]> {
     throw new CheckpointError({
       code: "shard_missing",
       summary: `${folder} lacks ${absent.length} of the ${files.length} files that its index names.`,
-      facts: [["missing", [...absent.slice(0, 5), ...(absent.length > 5 ? [`and ${absent.length - 5} more`] : [])].join("\n")]],
+      facts: [
+        [
+          "missing",
+          [...absent.slice(0, 5), ...(absent.length > 5 ? [`and ${absent.length - 5} more`] : [])].join("\n"),
+        ],
+      ],
       fixes: ["fetch the missing files again"],
       fields: { folder, absent },
     });
@@ -83,9 +92,12 @@ async function openFolder(folder: string): Promise<Checkpoint> {
     if (gguf.length === 1) return openGguf(join(folder, gguf[0]!));
     const other = names.filter((name) => /\.(bin|pt|pth|h5|onnx)$/.test(name));
     if (gguf.length > 1) {
-      throw notFound(folder, "weights_ambiguous", `${folder} holds ${gguf.length} GGUF files: ${gguf.join(", ")}.`, [
-        `name one of them: ${join(folder, gguf[0]!)}`,
-      ]);
+      throw notFound(
+        folder,
+        "weights_ambiguous",
+        `${folder} holds ${gguf.length} GGUF files: ${gguf.join(", ")}.`,
+        [`name one of them: ${join(folder, gguf[0]!)}`],
+      );
     }
     if (names.includes("adapter_config.json")) {
       throw notFound(folder, "weights_missing", `${folder} holds an adapter, not a model.`, [
@@ -102,15 +114,21 @@ async function openFolder(folder: string): Promise<Checkpoint> {
     );
   }
   if (!names.includes("config.json")) {
-    throw notFound(folder, "config_missing", `${folder} holds weights and no config.json.`, ["put the model's config.json beside them"]);
+    throw notFound(folder, "config_missing", `${folder} holds weights and no config.json.`, [
+      "put the model's config.json beside them",
+    ]);
   }
   const [config, generationConfig, tokenizerFiles] = await Promise.all([
     readJsonObject(join(folder, "config.json")),
     optionalJson(join(folder, "generation_config.json")),
     readTokenizerFiles(folder),
   ]);
-  const files = sharded ? await openShards(folder) : [await openSafetensors(join(folder, "model.safetensors"))];
-  const home = new Map(files.flatMap((file) => [...file.tensors.keys()].map((name) => [name, file] as const)));
+  const files = sharded
+    ? await openShards(folder)
+    : [await openSafetensors(join(folder, "model.safetensors"))];
+  const home = new Map(
+    files.flatMap((file) => [...file.tensors.keys()].map((name) => [name, file] as const)),
+  );
   return {
     path: folder,
     format: "safetensors",
@@ -138,10 +156,14 @@ async function openFolder(folder: string): Promise<Checkpoint> {
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const info = await stat(path).catch(() => undefined);
   if (info === undefined) {
-    throw notFound(path, "path_missing", `There is nothing at ${path}.`, ["check the path; a model is a folder with config.json, or a .gguf file"]);
+    throw notFound(path, "path_missing", `There is nothing at ${path}.`, [
+      "check the path; a model is a folder with config.json, or a .gguf file",
+    ]);
   }
   if (info.isDirectory()) return openFolder(path);
   if (path.endsWith(".gguf")) return openGguf(path);
   if (path.endsWith(".safetensors")) return openFolder(dirname(path));
-  throw notFound(path, "weights_unknown", `${path} is no weight file that can be read.`, ["give a .gguf file, or a folder with config.json and model.safetensors"]);
+  throw notFound(path, "weights_unknown", `${path} is no weight file that can be read.`, [
+    "give a .gguf file, or a folder with config.json and model.safetensors",
+  ]);
 }

@@ -12,7 +12,12 @@ export interface DataRow {
   readonly value: Readonly<Record<string, unknown>>;
 }
 
-function dataError(code: string, summary: string, facts: readonly (readonly [string, string])[], fixes: readonly string[] = []): ConfigError {
+function dataError(
+  code: string,
+  summary: string,
+  facts: readonly (readonly [string, string])[],
+  fixes: readonly string[] = [],
+): ConfigError {
   return new ConfigError({ code, summary, facts, fixes, fields: Object.fromEntries(facts) });
 }
 
@@ -46,19 +51,33 @@ function readLines(text: string, path: string): DataRow[] {
 
 function readList(text: string, path: string): DataRow[] {
   const value = parseJson(text, path);
-  const list = Array.isArray(value) ? (value as unknown[]) : isObject(value) && Array.isArray(value["data"]) ? (value["data"] as unknown[]) : undefined;
+  const list = Array.isArray(value)
+    ? (value as unknown[])
+    : isObject(value) && Array.isArray(value["data"])
+      ? (value["data"] as unknown[])
+      : undefined;
   if (list === undefined || !list.every(isObject)) {
-    throw dataError("data_shape", `${path} does not hold a list of objects.`, [], ["write [ { ... }, { ... } ], or one object a line in a .jsonl file"]);
+    throw dataError(
+      "data_shape",
+      `${path} does not hold a list of objects.`,
+      [],
+      ["write [ { ... }, { ... } ], or one object a line in a .jsonl file"],
+    );
   }
   return list.map((item, i) => ({ source: `${basename(path)}:${i + 1}`, value: item }));
 }
 
 function readTable(text: string, path: string): DataRow[] {
   try {
-    const records = parse(text, { columns: true, skip_empty_lines: true, bom: true }) as Record<string, string>[];
+    const records = parse(text, { columns: true, skip_empty_lines: true, bom: true }) as Record<
+      string,
+      string
+    >[];
     return records.map((value, i) => ({ source: `${basename(path)}:${i + 2}`, value }));
   } catch (error) {
-    throw dataError("csv_syntax", `${path} is not a table with a header line.`, [["reason", (error as Error).message]]);
+    throw dataError("csv_syntax", `${path} is not a table with a header line.`, [
+      ["reason", (error as Error).message],
+    ]);
   }
 }
 
@@ -73,10 +92,17 @@ const READERS: Readonly<Record<string, (text: string, path: string) => DataRow[]
 async function dataFile(path: string, part: "train" | "valid" | "test"): Promise<string> {
   const info = await stat(path).catch(() => undefined);
   if (info === undefined) {
-    throw dataError("data_missing", `There is no data file ${path}.`, [], ["check the path; .jsonl, .json and .csv files can be read"]);
+    throw dataError(
+      "data_missing",
+      `There is no data file ${path}.`,
+      [],
+      ["check the path; .jsonl, .json and .csv files can be read"],
+    );
   }
   if (!info.isDirectory()) return path;
-  const found = Object.keys(READERS).map((ending) => join(path, `${part}${ending}`)).find((file) => existsSync(file));
+  const found = Object.keys(READERS)
+    .map((ending) => join(path, `${part}${ending}`))
+    .find((file) => existsSync(file));
   if (found !== undefined) return found;
   throw dataError("data_missing", `${path} holds no ${part}.jsonl, ${part}.json or ${part}.csv.`, []);
 }
@@ -90,7 +116,9 @@ export async function readRows(path: string, part: "train" | "valid" | "test" = 
   const file = await dataFile(path, part);
   const reader = READERS[extname(file).toLowerCase()];
   if (reader === undefined) {
-    throw dataError("data_kind", `${file} is of no kind that can be read.`, [["kinds", Object.keys(READERS).join(", ")]]);
+    throw dataError("data_kind", `${file} is of no kind that can be read.`, [
+      ["kinds", Object.keys(READERS).join(", ")],
+    ]);
   }
   const text = (await readFile(file, "utf8")).replace(/^\uFEFF/, "");
   const rows = reader(text, file);

@@ -19,13 +19,18 @@ function halfTable(): Float32Array {
 
 /** Walks blocks: `block` gets the byte offset and the index of its first value. */
 const blocks =
-  (values: number, bytes: number, block: (data: Uint8Array, at: number, out: Float32Array, to: number, half: Float32Array) => void) =>
+  (
+    values: number,
+    bytes: number,
+    block: (data: Uint8Array, at: number, out: Float32Array, to: number, half: Float32Array) => void,
+  ) =>
   (data: Uint8Array, out: Float32Array): void => {
     const half = halfTable();
     for (let at = 0, to = 0; to < out.length; at += bytes, to += values) block(data, at, out, to, half);
   };
 
-const halfAt = (data: Uint8Array, at: number, half: Float32Array): number => half[data[at]! | (data[at + 1]! << 8)]!;
+const halfAt = (data: Uint8Array, at: number, half: Float32Array): number =>
+  half[data[at]! | (data[at + 1]! << 8)]!;
 const wordAt = (data: Uint8Array, at: number): number =>
   data[at]! | (data[at + 1]! << 8) | (data[at + 2]! << 16) | (data[at + 3]! << 24);
 
@@ -33,7 +38,8 @@ const f32: BlockType = {
   name: "F32",
   values: 1,
   bytes: 4,
-  decode: (data, out) => new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(data.subarray(0, out.byteLength)),
+  decode: (data, out) =>
+    new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(data.subarray(0, out.byteLength)),
 };
 
 const f16: BlockType = {

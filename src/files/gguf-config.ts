@@ -16,7 +16,12 @@ const KEYS: Readonly<Record<string, string>> = {
   "rope.freq_base": "rope_theta",
 };
 
-const CLASSES: Readonly<Record<string, string>> = { llama: "Llama", mistral: "Mistral", qwen2: "Qwen2", qwen3: "Qwen3" };
+const CLASSES: Readonly<Record<string, string>> = {
+  llama: "Llama",
+  mistral: "Mistral",
+  qwen2: "Qwen2",
+  qwen3: "Qwen3",
+};
 
 function ropeScaling(get: (key: string) => GgufValue | undefined): Record<string, unknown> {
   const kind = get("rope.scaling.type");
@@ -43,7 +48,10 @@ export function ggufConfig({ metadata, tensors }: GgufHeader, path: string): Rec
     throw new CheckpointError({
       code: "gguf_architecture",
       summary: `GGUF architecture "${architecture}" of ${path} is not supported.`,
-      facts: [...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []), ["supported", Object.keys(CLASSES).join(", ")]],
+      facts: [
+        ...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []),
+        ["supported", Object.keys(CLASSES).join(", ")],
+      ],
       fields: { path, architecture },
     });
   }
@@ -59,7 +67,9 @@ export function ggufConfig({ metadata, tensors }: GgufHeader, path: string): Rec
     bos_token_id: metadata.get("tokenizer.ggml.bos_token_id"),
     eos_token_id: metadata.get("tokenizer.ggml.eos_token_id"),
     pad_token_id: metadata.get("tokenizer.ggml.padding_token_id"),
-    ...(architecture === "llama" ? { attention_bias: has("blk.0.attn_q.bias"), mlp_bias: has("blk.0.ffn_up.bias") } : {}),
+    ...(architecture === "llama"
+      ? { attention_bias: has("blk.0.attn_q.bias"), mlp_bias: has("blk.0.ffn_up.bias") }
+      : {}),
     ...ropeScaling(get),
   };
   for (const [key, name] of Object.entries(KEYS)) {

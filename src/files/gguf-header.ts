@@ -62,7 +62,10 @@ class HeaderReader {
   /** A 64-bit count; one that no file could hold is a lie. */
   size(most: number, what: string): number {
     const value = this.#view.getBigUint64(this.#take(8), true);
-    if (Number(value) > most) throw this.fail("header_lies", `The header claims ${value} ${what}.`);
+    if (Number(value) > most) {
+      const text = `The header speaks of ${value} ${what}, more than this file can hold: it is cut off or damaged.`;
+      throw this.fail("header_lies", text);
+    }
     return Number(value);
   }
 
@@ -94,7 +97,8 @@ class HeaderReader {
       case STRING:
         return this.string();
       case ARRAY: {
-        if (depth > 4) throw this.fail("header_lies", "The header nests lists deeper than any GGUF file does.");
+        if (depth > 4)
+          throw this.fail("header_lies", "The header nests lists deeper than any GGUF file does.");
         const inner = this.u32();
         const count = this.size(this.bytes.length - this.at, "list items");
         return Array.from({ length: count }, () => this.value(inner, depth + 1));
@@ -119,7 +123,8 @@ export function readGgufHeader(bytes: Uint8Array, path: string): GgufHeader {
     throw reader.fail("not_gguf", `${path} is no GGUF file: it does not begin with "GGUF".`);
   }
   const version = reader.u32();
-  if (version !== 2 && version !== 3) throw reader.fail("gguf_version", `GGUF version ${version} cannot be read; 2 and 3 can.`);
+  if (version !== 2 && version !== 3)
+    throw reader.fail("gguf_version", `GGUF version ${version} cannot be read; 2 and 3 can.`);
   // A tensor takes at least 24 bytes of header, a metadata entry at least 13.
   const tensorCount = reader.size(bytes.length / 24, "tensors");
   const entryCount = reader.size(bytes.length / 13, "metadata entries");
@@ -132,9 +137,11 @@ export function readGgufHeader(bytes: Uint8Array, path: string): GgufHeader {
     const name = reader.string();
     const rank = reader.u32();
     if (rank > 4) throw reader.fail("header_lies", `The header gives tensor ${name} ${rank} dimensions.`);
-    const shape = Array.from({ length: rank }, () => reader.size(2 ** 40, `elements along an axis of ${name}`)).reverse();
+    const shape = Array.from({ length: rank }, () =>
+      reader.size(2 ** 40, `elements along an axis of ${name}`),
+    ).reverse();
     const type = reader.u32();
-    return { name, shape, type, offset: reader.size(bytes.length, `as the offset of ${name}`) };
+    return { name, shape, type, offset: reader.size(Number.MAX_SAFE_INTEGER, `bytes before ${name}`) };
   });
   const alignment = Number(metadata.get("general.alignment") ?? 32);
   const dataStart = Math.ceil(reader.at / alignment) * alignment;

@@ -22,7 +22,10 @@ const REST = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const PRE_TOKENIZERS: Readonly<Record<string, Json>> = {
   smollm: {
     type: "Sequence",
-    pretokenizers: [{ type: "Digits", individual_digits: true }, { ...BYTE_LEVEL, use_regex: true }],
+    pretokenizers: [
+      { type: "Digits", individual_digits: true },
+      { ...BYTE_LEVEL, use_regex: true },
+    ],
   },
   "llama-bpe": split(`${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`),
   qwen2: split(`${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`),
@@ -36,7 +39,17 @@ const USER_DEFINED = 4;
 function addedTokens(tokens: readonly string[], types: readonly number[]): Json[] {
   return tokens.flatMap((content, id) =>
     types[id] === CONTROL || types[id] === USER_DEFINED
-      ? [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: types[id] === CONTROL }]
+      ? [
+          {
+            id,
+            content,
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: false,
+            special: types[id] === CONTROL,
+          },
+        ]
       : [],
   );
 }
@@ -95,7 +108,10 @@ function mergesFromScores(tokens: readonly string[], scores: readonly number[]):
 function sentencePiece(tokens: readonly string[], scores: readonly number[], prefix: boolean): Json {
   const space = { type: "Replace", pattern: { String: " " }, content: "▁" };
   return {
-    normalizer: { type: "Sequence", normalizers: prefix ? [{ type: "Prepend", prepend: "▁" }, space] : [space] },
+    normalizer: {
+      type: "Sequence",
+      normalizers: prefix ? [{ type: "Prepend", prepend: "▁" }, space] : [space],
+    },
     pre_tokenizer: null,
     post_processor: null,
     decoder: {

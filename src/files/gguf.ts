@@ -15,7 +15,14 @@ function byteLength(tensor: GgufTensor, path: string, fileSize: number): number 
     throw new CheckpointError({
       code: "tensor_dtype",
       summary: `Tensor ${tensor.name} of ${path} has the ggml type ${tensor.type}, which cannot be decoded.`,
-      facts: [["known", Object.values(blockTypes).map(({ name }) => name).join(", ")]],
+      facts: [
+        [
+          "known",
+          Object.values(blockTypes)
+            .map(({ name }) => name)
+            .join(", "),
+        ],
+      ],
       fields: { path, tensor: tensor.name, type: tensor.type },
     });
   }

@@ -5,7 +5,10 @@ import { join } from "node:path";
 /** Where the Hub cache is: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
 export function hubCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   if (env["HF_HUB_CACHE"]) return env["HF_HUB_CACHE"];
-  return join(env["HF_HOME"] ?? join(env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "huggingface"), "hub");
+  return join(
+    env["HF_HOME"] ?? join(env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "huggingface"),
+    "hub",
+  );
 }
 
 /** Whether the network must not be used. */
@@ -16,7 +19,8 @@ export function hubOffline(env: NodeJS.ProcessEnv = process.env): boolean {
 /** The access token: HF_TOKEN, else the file that Python's login leaves. */
 export function hubToken(env: NodeJS.ProcessEnv = process.env): string | undefined {
   if (env["HF_TOKEN"]) return env["HF_TOKEN"];
-  const file = env["HF_TOKEN_PATH"] ?? join(env["HF_HOME"] ?? join(homedir(), ".cache", "huggingface"), "token");
+  const file =
+    env["HF_TOKEN_PATH"] ?? join(env["HF_HOME"] ?? join(homedir(), ".cache", "huggingface"), "token");
   return existsSync(file) ? readFileSync(file, "utf8").trim() || undefined : undefined;
 }
 
@@ -33,7 +37,11 @@ export function repoCache(id: string, env: NodeJS.ProcessEnv = process.env): Rep
 }
 
 /** The snapshot folder of a revision that is in the cache: a branch or tag by its ref, a commit by its name. */
-export function cachedSnapshot(id: string, revision: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
+export function cachedSnapshot(
+  id: string,
+  revision: string,
+  env: NodeJS.ProcessEnv = process.env,
+): string | undefined {
   const { refs, snapshots } = repoCache(id, env);
   const ref = join(refs, revision);
   const commit = existsSync(ref) ? readFileSync(ref, "utf8").trim() : revision;

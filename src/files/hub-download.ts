@@ -62,7 +62,8 @@ async function fetchBlob(id: string, file: HubFile, blob: string, options: Downl
   }
   if (received > 0) await hashFile(partial, hash);
   if (received < file.size || file.size === 0) {
-    const headers: Record<string, string> = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
+    const headers: Record<string, string> =
+      options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
     if (received > 0) headers["range"] = `bytes=${received}-`;
     const response = await fetch(options.url, { headers, ...(options.signal && { signal: options.signal }) });
     if (!response.ok || response.body === null) throw hubError(id, response.status, file.path);
@@ -87,7 +88,14 @@ async function fetchBlob(id: string, file: HubFile, blob: string, options: Downl
   await accept(id, file, hash, partial, blob, received);
 }
 
-async function accept(id: string, file: HubFile, hash: Hash, partial: string, blob: string, received: number): Promise<void> {
+async function accept(
+  id: string,
+  file: HubFile,
+  hash: Hash,
+  partial: string,
+  blob: string,
+  received: number,
+): Promise<void> {
   const expected = file.sha256 ?? file.oid;
   const got = hash.digest("hex");
   if (received < file.size) {

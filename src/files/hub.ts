@@ -16,23 +16,31 @@ export interface ResolveOptions {
 /** `name`, `organisation/name`, or either followed by `:file.gguf`. */
 const HUB_ID = /^([\w.-]+(?:\/[\w.-]+)?)(?::([\w./-]+\.gguf))?$/;
 
-const SMALL = /^(config|generation_config|adapter_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^chat_template\.jinja$/;
+const SMALL =
+  /^(config|generation_config|adapter_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^chat_template\.jinja$/;
 
 /** The files of a repository that a model or an adapter needs. */
 function wanted(files: readonly HubFile[], gguf: string | undefined): HubFile[] {
   if (gguf !== undefined) return files.filter(({ path }) => path === gguf);
-  const safetensors = files.filter(({ path }) => /^(model|adapter_model)[^/]*\.safetensors(\.index\.json)?$/.test(path));
+  const safetensors = files.filter(({ path }) =>
+    /^(model|adapter_model)[^/]*\.safetensors(\.index\.json)?$/.test(path),
+  );
   return files.filter((file) => SMALL.test(file.path) || safetensors.includes(file));
 }
 
-async function list(id: string, revision: string, hubUrl: string, token: string | undefined): Promise<{ commit: string; files: HubFile[] }> {
+async function list(
+  id: string,
+  revision: string,
+  hubUrl: string,
+  token: string | undefined,
+): Promise<{ commit: string; files: HubFile[] }> {
   const access = token === undefined ? {} : { accessToken: token };
   try {
     const { sha } = await modelInfo({ name: id, revision, hubUrl, additionalFields: ["sha"], ...access });
     const files: HubFile[] = [];
     for await (const entry of listFiles({ repo: id, revision: sha, hubUrl, recursive: true, ...access })) {
-      if (entry.type === "file") files.push({ path: entry.path, size: entry.size, oid: entry.oid ?? "", sha256: entry.lfs?.oid });
-
+      if (entry.type === "file")
+        files.push({ path: entry.path, size: entry.size, oid: entry.oid ?? "", sha256: entry.lfs?.oid });
     }
     return { commit: sha, files };
   } catch (error) {
@@ -65,7 +73,10 @@ export async function resolveModel(idOrPath: string, options: ResolveOptions = {
     throw new CheckpointError({
       code: "path_missing",
       summary: `There is no model at ${idOrPath}.`,
-      fixes: ["check the path; a model is a folder with config.json, or a .gguf file", "give a Hub id: organisation/name"],
+      fixes: [
+        "check the path; a model is a folder with config.json, or a .gguf file",
+        "give a Hub id: organisation/name",
+      ],
       fields: { path: idOrPath },
     });
   }

@@ -81,7 +81,7 @@ export async function openMappedFile(path: string): Promise<MappedFile> {
       };
     }
     const whole = new Uint8Array(size);
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       const { bytesRead } = await handle.read(whole, at, Math.min(READ_PIECE, size - at), at);
       if (bytesRead === 0) break;
       at += bytesRead;

@@ -57,7 +57,9 @@ async function* chunks(
   for (const [name, { dtype, shape, data }] of entries) {
     const elements = typeof data === "function" ? await data() : data;
     if (elements.length !== elementCount(shape) || elements.BYTES_PER_ELEMENT !== BYTES_PER_ELEMENT[dtype]) {
-      throw new InternalError(`${name} was announced as ${dtype} [${shape.join(", ")}] and came with ${elements.length} elements.`);
+      throw new InternalError(
+        `${name} was announced as ${dtype} [${shape.join(", ")}] and came with ${elements.length} elements.`,
+      );
     }
     yield new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength);
   }

@@ -56,15 +56,25 @@ interface RawEntry {
 }
 
 const isSizes = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.every((item) => typeof item === "number" && Number.isSafeInteger(item) && item >= 0);
+  Array.isArray(value) &&
+  value.every((item) => typeof item === "number" && Number.isSafeInteger(item) && item >= 0);
 
 /** Checks what the header claims of one tensor against the file. */
-function readEntry(path: string, name: string, entry: RawEntry, dataStart: number, fileSize: number): StoredTensor {
+function readEntry(
+  path: string,
+  name: string,
+  entry: RawEntry,
+  dataStart: number,
+  fileSize: number,
+): StoredTensor {
   const dtype = typeof entry.dtype === "string" ? DTYPES[entry.dtype] : undefined;
   if (dtype === undefined) {
-    throw damaged(path, "tensor_dtype", `Tensor ${name} has the element type ${JSON.stringify(entry.dtype)}, which is not known.`, [
-      ["known", Object.keys(DTYPES).join(", ")],
-    ]);
+    throw damaged(
+      path,
+      "tensor_dtype",
+      `Tensor ${name} has the element type ${JSON.stringify(entry.dtype)}, which is not known.`,
+      [["known", Object.keys(DTYPES).join(", ")]],
+    );
   }
   const { shape, data_offsets: offsets } = entry;
   if (!isSizes(shape) || !isSizes(offsets) || offsets.length !== 2) {
@@ -75,9 +85,12 @@ function readEntry(path: string, name: string, entry: RawEntry, dataStart: numbe
   const [begin, end] = offsets as [number, number];
   const expected = elementCount(shape) * BYTES_PER_ELEMENT[dtype];
   if (end - begin !== expected) {
-    throw damaged(path, "header_lies", `The header gives tensor ${name} ${bytesText(end - begin)}; its shape needs ${bytesText(expected)}.`, [
-      ["shape", `${entry.dtype as string} ${formatShape(shape)}`],
-    ]);
+    throw damaged(
+      path,
+      "header_lies",
+      `The header gives tensor ${name} ${bytesText(end - begin)}; its shape needs ${bytesText(expected)}.`,
+      [["shape", `${entry.dtype as string} ${formatShape(shape)}`]],
+    );
   }
   if (dataStart + end > fileSize) {
     throw damaged(path, "file_truncated", `The file ends before tensor ${name} does.`, [
@@ -101,11 +114,16 @@ function checkOverlap(path: string, tensors: ReadonlyMap<string, StoredTensor>):
 function parseHeader(path: string, bytes: Uint8Array): Record<string, RawEntry> {
   try {
     const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown;
-    if (typeof header === "object" && header !== null && !Array.isArray(header)) return header as Record<string, RawEntry>;
+    if (typeof header === "object" && header !== null && !Array.isArray(header))
+      return header as Record<string, RawEntry>;
   } catch {
     // Said below, with the file's name.
   }
-  throw damaged(path, "not_safetensors", "The header is not JSON: this is no safetensors file, or it is damaged.");
+  throw damaged(
+    path,
+    "not_safetensors",
+    "The header is not JSON: this is no safetensors file, or it is damaged.",
+  );
 }
 
 /**
@@ -117,12 +135,20 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const file = await openMappedFile(path);
   try {
     if (file.byteLength < 8) {
-      throw damaged(path, "file_truncated", `The file has ${bytesText(file.byteLength)}; its header alone needs 8.`);
+      throw damaged(
+        path,
+        "file_truncated",
+        `The file has ${bytesText(file.byteLength)}; its header alone needs 8.`,
+      );
     }
     const start = file.bytes(0, 8);
     const length = Number(new DataView(start.buffer, start.byteOffset, 8).getBigUint64(0, true));
     if (length > MOST_HEADER_BYTES) {
-      throw damaged(path, "not_safetensors", `The file claims a header of ${bytesText(length)}: this is no safetensors file.`);
+      throw damaged(
+        path,
+        "not_safetensors",
+        `The file claims a header of ${bytesText(length)}: this is no safetensors file.`,
+      );
     }
     if (8 + length > file.byteLength) {
       throw damaged(path, "file_truncated", "The file ends within its header.", [
@@ -134,7 +160,8 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     const metadata = (header["__metadata__"] ?? {}) as Record<string, string>;
     const tensors = new Map<string, StoredTensor>();
     for (const [name, entry] of Object.entries(header)) {
-      if (name !== "__metadata__") tensors.set(name, readEntry(path, name, entry, 8 + length, file.byteLength));
+      if (name !== "__metadata__")
+        tensors.set(name, readEntry(path, name, entry, 8 + length, file.byteLength));
     }
     checkOverlap(path, tensors);
     return {
@@ -145,7 +172,11 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
         const { dtype, shape, offset, byteLength } = tensors.get(name)!;
         const bytes = file.bytes(offset, byteLength);
         const aligned = bytes.byteOffset % BYTES_PER_ELEMENT[dtype] === 0 ? bytes : bytes.slice();
-        return hostTensor(dtype, shape, viewData(dtype, aligned.buffer, aligned.byteOffset, elementCount(shape)));
+        return hostTensor(
+          dtype,
+          shape,
+          viewData(dtype, aligned.buffer, aligned.byteOffset, elementCount(shape)),
+        );
       },
       close: () => file.close(),
     };

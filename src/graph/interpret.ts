@@ -8,7 +8,10 @@ export function interpret(graph: Pick<Graph, "inputs" | "outputs">, inputs: read
   for (const value of topologicalOrder(graph)) {
     const node = value.node;
     if (node === undefined) throw new InternalError(`${value.name} is not among the inputs of the graph.`);
-    results.set(value, node.op.evaluate(node.inputs.map((input) => results.get(input)!) as never, node.attrs));
+    results.set(
+      value,
+      node.op.evaluate(node.inputs.map((input) => results.get(input)!) as never, node.attrs),
+    );
   }
   return graph.outputs.map((value) => results.get(value)!);
 }

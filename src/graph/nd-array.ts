@@ -34,7 +34,8 @@ export function broadcastDims(a: readonly number[], b: readonly number[]): numbe
   return Array.from({ length: rank }, (_, axis) => {
     const left = a[axis - rank + a.length] ?? 1;
     const right = b[axis - rank + b.length] ?? 1;
-    if (left !== right && left !== 1 && right !== 1) throw new InternalError(`Sizes ${left} and ${right} do not broadcast.`);
+    if (left !== right && left !== 1 && right !== 1)
+      throw new InternalError(`Sizes ${left} and ${right} do not broadcast.`);
     return left === 1 ? right : left;
   });
 }
@@ -64,9 +65,13 @@ export function forEachPosition(
 export function binaryMap(a: NdArray, b: NdArray, operation: (a: number, b: number) => number): NdArray {
   const y = ndArray(broadcastDims(a.dims, b.dims));
   const rank = y.dims.length;
-  forEachPosition(y.dims, [broadcastStrides(a.dims, rank), broadcastStrides(b.dims, rank)], (index, offsets) => {
-    y.data[index] = operation(a.data[offsets[0]!]!, b.data[offsets[1]!]!);
-  });
+  forEachPosition(
+    y.dims,
+    [broadcastStrides(a.dims, rank), broadcastStrides(b.dims, rank)],
+    (index, offsets) => {
+      y.data[index] = operation(a.data[offsets[0]!]!, b.data[offsets[1]!]!);
+    },
+  );
   return y;
 }
 
@@ -88,5 +93,7 @@ export function sumToDims(x: NdArray, dims: readonly number[]): NdArray {
 /** Rows of the last axis, each given as a view. */
 export function rowsOf(x: NdArray): Float64Array[] {
   const width = x.dims.at(-1)!;
-  return Array.from({ length: x.data.length / width }, (_, row) => x.data.subarray(row * width, (row + 1) * width));
+  return Array.from({ length: x.data.length / width }, (_, row) =>
+    x.data.subarray(row * width, (row + 1) * width),
+  );
 }

@@ -13,7 +13,8 @@ export function printGraph(graph: Graph): string {
     if (!names.has(value)) names.set(value, value.node === undefined ? value.name : `%${names.size}`);
     return names.get(value)!;
   };
-  const typed = (value: Value): string => `${show(value)}: ${value.type.dtype} ${formatShape(value.type.shape)}`;
+  const typed = (value: Value): string =>
+    `${show(value)}: ${value.type.dtype} ${formatShape(value.type.shape)}`;
   const lines = [`${graph.name}(${graph.inputs.map(typed).join(", ")})`];
   for (const value of topologicalOrder(graph)) {
     const node = value.node;

@@ -30,7 +30,12 @@ export function inputValue(name: string, type: TensorType): Value {
 }
 
 /** The result of applying an op; types are already checked. */
-export function nodeValue(op: AnyOp, inputs: readonly Value[], attrs: Readonly<Record<string, unknown>>, type: TensorType): Value {
+export function nodeValue(
+  op: AnyOp,
+  inputs: readonly Value[],
+  attrs: Readonly<Record<string, unknown>>,
+  type: TensorType,
+): Value {
   counter += 1;
   const scope = currentScope;
   return { id: counter, type, node: { op, inputs, attrs, scope }, name: `${op.name}_${counter}` };

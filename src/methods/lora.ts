@@ -47,7 +47,12 @@ export const lora = defineMethod({
   config: {
     r: alias(integer({ default: 8, min: 1, doc: "Rank of the update, 1 or more." }), "loraR"),
     loraAlpha: number({ default: 8, above: 0, doc: "Numerator of the scale α / r; above 0." }),
-    loraDropout: number({ default: 0, min: 0, below: 1, doc: "Share of the branch's input dropped in training, 0 to below 1." }),
+    loraDropout: number({
+      default: 0,
+      min: 0,
+      below: 1,
+      doc: "Share of the branch's input dropped in training, 0 to below 1.",
+    }),
     useRslora: flag({ default: false, doc: "Scales by α / √r instead of α / r." }),
     initLoraWeights: flagOr({
       values: ["gaussian"],

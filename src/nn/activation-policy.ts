@@ -7,7 +7,9 @@ function savedBytesPerToken(program: TokenProgram): number {
   let bytes = 0;
   for (const { dtype, shape } of program.saved) {
     // A symbolic size beside the tokens is the rank of an adapter; 16 stands in, its share is small.
-    const width = shape.slice(1).reduce((total: number, dim: Dim) => total * (typeof dim === "number" ? dim : 16), 1);
+    const width = shape
+      .slice(1)
+      .reduce((total: number, dim: Dim) => total * (typeof dim === "number" ? dim : 16), 1);
     bytes += BYTES_PER_ELEMENT[dtype] * width;
   }
   return bytes;

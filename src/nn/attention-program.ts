@@ -31,7 +31,10 @@ function attend(query: Value, key: Value, value: Value, mask: Value | undefined,
 }
 
 /** Builds both graphs. */
-export function attentionGraphs(sizes: Sizes, options: { masked: boolean; accumulate: boolean }): AttentionGraphs {
+export function attentionGraphs(
+  sizes: Sizes,
+  options: { masked: boolean; accumulate: boolean },
+): AttentionGraphs {
   const { heads, keyValueHeads, headDim } = sizes;
   const input = (name: string, rows: string, width: number | string): Value =>
     inputValue(name, { dtype: "float32", shape: [rows, width] });
@@ -42,8 +45,14 @@ export function attentionGraphs(sizes: Sizes, options: { masked: boolean; accumu
   const context = attend(query, key, value, mask, sizes);
   const inputs = mask === undefined ? [query, key, value] : [query, key, value, mask];
   const dContext = input("d_context", "T", heads * headDim);
-  const [dQuery, dKey, dValue] = gradients(new Map([[context, dContext]]), [query, key, value]) as [Value, Value, Value];
-  const rest = options.accumulate ? [inputValue("rest_key", key.type), inputValue("rest_value", value.type)] : [];
+  const [dQuery, dKey, dValue] = gradients(new Map([[context, dContext]]), [query, key, value]) as [
+    Value,
+    Value,
+    Value,
+  ];
+  const rest = options.accumulate
+    ? [inputValue("rest_key", key.type), inputValue("rest_value", value.type)]
+    : [];
   const sum = (dx: Value, sofar: Value | undefined): Value => (sofar === undefined ? dx : f.add(dx, sofar));
   return {
     forward: { name: "attention", inputs, outputs: [context] },

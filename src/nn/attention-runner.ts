@@ -24,8 +24,21 @@ export class AttentionRunner {
 
   constructor(readonly sessions: SessionCache) {}
 
-  #session(stage: AttentionStage, masked: boolean, pass: "forward" | "backward", accumulate = false): Promise<Session> {
-    const key = [stage.heads, stage.keyValueHeads, stage.headDim, stage.scale, masked, pass, accumulate].join();
+  #session(
+    stage: AttentionStage,
+    masked: boolean,
+    pass: "forward" | "backward",
+    accumulate = false,
+  ): Promise<Session> {
+    const key = [
+      stage.heads,
+      stage.keyValueHeads,
+      stage.headDim,
+      stage.scale,
+      masked,
+      pass,
+      accumulate,
+    ].join();
     let session = this.#sessions.get(key);
     if (session === undefined) {
       session = this.sessions.compile(attentionGraphs(stage, { masked, accumulate })[pass]);
@@ -43,7 +56,11 @@ export class AttentionRunner {
       const data = new Float32Array(groups * count * keys).fill(-Infinity);
       for (let row = 0; row < groups * count; row += 1) {
         const position = first + (row % count);
-        data.fill(0, row * keys + Math.max(0, position - window + 1), row * keys + Math.min(keys, position + 1));
+        data.fill(
+          0,
+          row * keys + Math.max(0, position - window + 1),
+          row * keys + Math.min(keys, position + 1),
+        );
       }
       mask = hostTensor("float32", [groups * count, keys], data);
       if (this.#masks.size >= 64) this.#masks.clear();

@@ -42,7 +42,16 @@ export class SelfAttention extends Module {
 
   constructor(readonly options: DecoderOptions) {
     super();
-    const { width, heads, keyValueHeads, headDim, projectionBias: bias, outputBias, family, epsilon } = options;
+    const {
+      width,
+      heads,
+      keyValueHeads,
+      headDim,
+      projectionBias: bias,
+      outputBias,
+      family,
+      epsilon,
+    } = options;
     this.kind = `${family}Attention`;
     this.q_proj = new Linear(width, heads * headDim, { bias });
     this.k_proj = new Linear(width, keyValueHeads * headDim, { bias });

@@ -73,7 +73,11 @@ export class DecoderForCausalLM extends Module implements StagedModel {
     const longest = positions.reduce((most, position) => Math.max(most, position), 0) + 1;
     const { cos, sin } = this.#rope.upTo(longest, tokens.length);
     const wide = (values: Int32Array): HostTensor =>
-      hostTensor("int64", [values.length], BigInt64Array.from(values, (value) => BigInt(value)));
+      hostTensor(
+        "int64",
+        [values.length],
+        BigInt64Array.from(values, (value) => BigInt(value)),
+      );
     return { tokens: wide(tokens), positions: wide(positions), ropeCos: cos, ropeSin: sin };
   }
 }

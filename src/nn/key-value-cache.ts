@@ -17,7 +17,12 @@ export class KeyValueCache {
   }
 
   /** Adds tokens (T, W) and returns all there are: keys and values (S, W). */
-  append(layer: number, row: number, keys: HostTensor, values: HostTensor): { keys: HostTensor; values: HostTensor } {
+  append(
+    layer: number,
+    row: number,
+    keys: HostTensor,
+    values: HostTensor,
+  ): { keys: HostTensor; values: HostTensor } {
     const name = `${layer}/${row}`;
     const width = keys.dims[1]!;
     const count = keys.dims[0]!;

@@ -67,7 +67,12 @@ export class LanguageHead {
   }
 
   /** Scores of hidden rows start … end − 1, (end − start, V). */
-  async logits(hidden: HostTensor, start: number, end: number, options: HeadOptions = {}): Promise<Float32Array> {
+  async logits(
+    hidden: HostTensor,
+    start: number,
+    end: number,
+    options: HeadOptions = {},
+  ): Promise<Float32Array> {
     const bound = this.#scoreGraph();
     const width = this.vocabularySize;
     const out = new Float32Array((end - start) * width);
@@ -97,19 +102,29 @@ export class LanguageHead {
     const losses = f.crossEntropy(model.head(t, x), labels);
     const loss = f.mul(f.sum(losses, { axis: 0 }), weight);
     const trained = [...t.leaves].flatMap(([value, leaf]) =>
-      withGradients && leaf.kind === "parameter" && leaf.parameter.trainable ? [[value, leaf.parameter] as const] : [],
+      withGradients && leaf.kind === "parameter" && leaf.parameter.trainable
+        ? [[value, leaf.parameter] as const]
+        : [],
     );
     const wrt = [...(hiddenGradient ? [x] : []), ...trained.map(([value]) => value)];
     const one = f.constant({ shape: [], value: 1 });
     const found = wrt.length === 0 ? [] : (gradients(new Map([[loss, one]]), wrt) as Value[]);
     const outputs = [loss, ...found];
     const sources = new Map<Value, Source>(t.leaves);
-    for (const [value, name] of [[hidden, "hidden"], [rows, "rows"], [labels, "labels"], [weight, "weight"]] as const) {
+    for (const [value, name] of [
+      [hidden, "hidden"],
+      [rows, "rows"],
+      [labels, "labels"],
+      [weight, "weight"],
+    ] as const) {
       sources.set(value, { kind: "batch", name });
     }
     const { leaves } = cutBackward(outputs, new Set(), () => false);
     const program = {
-      bound: { graph: { name: "loss", inputs: leaves, outputs }, sources: leaves.map((leaf) => sources.get(leaf)!) },
+      bound: {
+        graph: { name: "loss", inputs: leaves, outputs },
+        sources: leaves.map((leaf) => sources.get(leaf)!),
+      },
       hiddenGradient,
       parameters: trained.map(([, parameter]) => parameter),
     };
@@ -153,7 +168,8 @@ export class LanguageHead {
       if (dHidden !== undefined) {
         const target = dHidden.data as Float32Array;
         const part = dRows.data as Float32Array;
-        for (const [i, row] of rows.entries()) target.set(part.subarray(i * width, (i + 1) * width), row * width);
+        for (const [i, row] of rows.entries())
+          target.set(part.subarray(i * width, (i + 1) * width), row * width);
       }
       pool.release(dRows);
       for (const [i, parameter] of program.parameters.entries()) {

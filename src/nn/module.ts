@@ -25,7 +25,8 @@ export function childModules(module: Module): [name: string, child: Module][] {
   for (const [name, value] of Object.entries(module)) {
     if (value instanceof Module) children.push([name, value]);
     if (!Array.isArray(value) || name === "attachments") continue;
-    for (const [i, item] of value.entries()) if (item instanceof Module) children.push([`${name}.${i}`, item]);
+    for (const [i, item] of value.entries())
+      if (item instanceof Module) children.push([`${name}.${i}`, item]);
   }
   return children;
 }
@@ -33,12 +34,15 @@ export function childModules(module: Module): [name: string, child: Module][] {
 /** A module and everything below it, parents first. */
 export function* namedModules(module: Module, path = ""): Generator<[path: string, module: Module]> {
   yield [path, module];
-  for (const [name, child] of childModules(module)) yield* namedModules(child, path === "" ? name : `${path}.${name}`);
+  for (const [name, child] of childModules(module))
+    yield* namedModules(child, path === "" ? name : `${path}.${name}`);
 }
 
 /** The parameters that are a module's own attributes. */
 export function ownParameters(module: Module): [name: string, parameter: Parameter][] {
-  return Object.entries(module).filter((entry): entry is [string, Parameter] => entry[1] instanceof Parameter);
+  return Object.entries(module).filter(
+    (entry): entry is [string, Parameter] => entry[1] instanceof Parameter,
+  );
 }
 
 /** Every parameter once, under the first name it is found by. */

@@ -51,7 +51,9 @@ export class Parameter {
   /** Takes these elements. */
   assign(tensor: HostTensor): void {
     if (elementCount(tensor.dims) !== this.size) {
-      throw new InternalError(`${this.name} has ${this.size} elements and was given ${elementCount(tensor.dims)}.`);
+      throw new InternalError(
+        `${this.name} has ${this.size} elements and was given ${elementCount(tensor.dims)}.`,
+      );
     }
     this.#type = { dtype: tensor.dtype, shape: this.#type.shape };
     this.#tensor = tensor;

@@ -71,22 +71,25 @@ export function makePlan(model: StagedModel, options: { training: boolean; gradi
   const live = new Set<Slot>(needy.has(hidden) ? [hidden] : []);
   const names = (record: Readonly<Record<string, Slot>>, keep: (slot: Slot) => boolean): Set<string> =>
     new Set(Object.keys(record).filter((name) => keep(record[name]!)));
-  const stages = drafts.map((draft, index) => ({ draft, index })).reverse().map(({ draft, index }): PlannedStage => {
-    const { reads, writes, traced, attention } = draft;
-    const stage = model.stages[index]!;
-    if (attention !== undefined) {
-      const backward = live.has(writes["context"]!);
-      if (backward) for (const slot of Object.values(reads)) live.add(slot);
-      return { kind: "attention", name: stage.name, stage: attention, reads, writes, backward };
-    }
-    const programs = tokenPrograms(traced!, {
-      wanted: names(reads, (slot) => needy.has(slot)),
-      accumulated: names(reads, (slot) => live.has(slot)),
-      seeded: options.gradients ? names(writes, (slot) => live.has(slot)) : new Set(),
+  const stages = drafts
+    .map((draft, index) => ({ draft, index }))
+    .reverse()
+    .map(({ draft, index }): PlannedStage => {
+      const { reads, writes, traced, attention } = draft;
+      const stage = model.stages[index]!;
+      if (attention !== undefined) {
+        const backward = live.has(writes["context"]!);
+        if (backward) for (const slot of Object.values(reads)) live.add(slot);
+        return { kind: "attention", name: stage.name, stage: attention, reads, writes, backward };
+      }
+      const programs = tokenPrograms(traced!, {
+        wanted: names(reads, (slot) => needy.has(slot)),
+        accumulated: names(reads, (slot) => live.has(slot)),
+        seeded: options.gradients ? names(writes, (slot) => live.has(slot)) : new Set(),
+      });
+      for (const name of programs.save.backward?.streams ?? []) live.add(reads[name]!);
+      const widths = (stage as Extract<typeof stage, { kind: "tokens" }>).writes;
+      return { kind: "tokens", name: stage.name, index, widths, reads, writes, ...programs };
     });
-    for (const name of programs.save.backward?.streams ?? []) live.add(reads[name]!);
-    const widths = (stage as Extract<typeof stage, { kind: "tokens" }>).writes;
-    return { kind: "tokens", name: stage.name, index, widths, reads, writes, ...programs };
-  });
   return { stages: stages.reverse(), hidden, hiddenWanted: needy.has(hidden) };
 }

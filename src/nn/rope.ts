@@ -36,7 +36,11 @@ export function readRope(config: Readonly<Record<string, unknown>>, dim: number)
   const parameters = (config["rope_parameters"] ?? config["rope_scaling"] ?? {}) as Record<string, unknown>;
   const theta = number({ ...config, ...parameters }, "rope_theta", 10_000);
   const kind = (parameters["rope_type"] ?? parameters["type"] ?? "default") as string;
-  const trainedLength = number(parameters, "original_max_position_embeddings", config["max_position_embeddings"] as number);
+  const trainedLength = number(
+    parameters,
+    "original_max_position_embeddings",
+    config["max_position_embeddings"] as number,
+  );
   if (kind === "default") return { theta, dim, scaling: { kind } };
   const factor = number(parameters, "factor");
   if (kind === "linear") return { theta, dim, scaling: { kind, factor } };

@@ -7,7 +7,14 @@ import { AttentionRunner } from "./attention-runner.js";
 import { BufferPool } from "./buffer-pool.js";
 import { addGradient, resolveDims, runBound, symbolSizes } from "./graph-runner.js";
 import type { KeyValueCache } from "./key-value-cache.js";
-import { makePlan, type Plan, type PlannedAttention, type PlannedStage, type PlannedTokens, type Slot } from "./plan.js";
+import {
+  makePlan,
+  type Plan,
+  type PlannedAttention,
+  type PlannedStage,
+  type PlannedTokens,
+  type Slot,
+} from "./plan.js";
 import { SessionCache } from "./session-cache.js";
 import type { StagedModel, TokenBatch } from "./stage.js";
 import { TOKENS } from "./trace.js";
@@ -100,7 +107,8 @@ export class Pass {
     this.#policy = chooseActivations(plan, batch.tokens.length, budget);
     if (options.gradients === true) runner.lastPolicy = this.#policy;
     this.#tensors = { ...runner.model.batchTensors(batch) };
-    if (options.training === true) this.#tensors["rowKeys"] = uniform([batch.tokens.length, 2], options.seed ?? 0, 0);
+    if (options.training === true)
+      this.#tensors["rowKeys"] = uniform([batch.tokens.length, 2], options.seed ?? 0, 0);
     this.#countReaders();
   }
 
@@ -232,7 +240,8 @@ export class Pass {
       const trained = backward.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
       const resolve = (source: Source): HostTensor => this.#resolve(stage, source);
       await runBound(sessions, backward, resolve, [...results, ...trained], this.options);
-      for (const [i, name] of backward.streams.entries()) this.#gradients.set(stage.reads[name]!, results[i]!);
+      for (const [i, name] of backward.streams.entries())
+        this.#gradients.set(stage.reads[name]!, results[i]!);
       for (const [i, parameter] of backward.parameters.entries()) {
         addGradient(parameter, trained[i]!);
         pool.release(trained[i]!);

@@ -8,7 +8,8 @@ function hash(bytes: Uint8Array): number {
   return a >>> 0;
 }
 
-const equal = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i]);
+const equal = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, i) => byte === b[i]);
 
 /** Compiled graphs by content: all layers of one structure share a session. */
 export class SessionCache {

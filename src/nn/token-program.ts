@@ -29,7 +29,10 @@ export interface TokenProgram {
   readonly writes: readonly string[];
   readonly saved: readonly TensorType[];
   /** Outputs: gradients of `streams`, then of `parameters`. Absent where nothing below is trained. */
-  readonly backward?: BoundGraph & { readonly streams: readonly string[]; readonly parameters: readonly Parameter[] };
+  readonly backward?: BoundGraph & {
+    readonly streams: readonly string[];
+    readonly parameters: readonly Parameter[];
+  };
 }
 
 /** A stage as a graph of values. */

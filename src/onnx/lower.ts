@@ -46,17 +46,25 @@ export function lowerGraph(graph: Graph, capabilities: EngineCapabilities): Uint
   });
   const nameOf = (value: Value): string => {
     const name = names.get(value);
-    if (name === undefined) throw new InternalError(`${graph.name} uses ${value.name}, which nothing computes.`);
+    if (name === undefined)
+      throw new InternalError(`${graph.name} uses ${value.name}, which nothing computes.`);
     return name;
   };
   for (const value of topologicalOrder(graph)) {
     const node = value.node;
-    if (node === undefined) throw new InternalError(`${graph.name} reads ${value.name}, which is not among its inputs.`);
+    if (node === undefined)
+      throw new InternalError(`${graph.name} reads ${value.name}, which is not among its inputs.`);
     emitter.scope = node.scope;
     const types = node.inputs.map((input) => input.type);
     names.set(
       value,
-      node.op.lower({ emit: emitter, inputs: node.inputs.map(nameOf), types, attrs: node.attrs, type: value.type }),
+      node.op.lower({
+        emit: emitter,
+        inputs: node.inputs.map(nameOf),
+        types,
+        attrs: node.attrs,
+        type: value.type,
+      }),
     );
   }
   const nodes = nameOutputs(emitter.nodes, graph.outputs.map(nameOf), new Set(inputs.map(([name]) => name)));
@@ -71,7 +79,11 @@ export function lowerGraph(graph: Graph, capabilities: EngineCapabilities): Uint
 }
 
 /** Gives the results their names o0, o1 …; a copy is made only of inputs, constants and what is asked for twice. */
-function nameOutputs(nodes: readonly OnnxNode[], results: readonly string[], inputs: ReadonlySet<string>): OnnxNode[] {
+function nameOutputs(
+  nodes: readonly OnnxNode[],
+  results: readonly string[],
+  inputs: ReadonlySet<string>,
+): OnnxNode[] {
   const renamed = new Map<string, string>();
   const copies: OnnxNode[] = [];
   const computed = new Set(nodes.flatMap((node) => node.outputs));
@@ -81,10 +93,21 @@ function nameOutputs(nodes: readonly OnnxNode[], results: readonly string[], inp
       renamed.set(result, name);
     } else {
       const source = renamed.get(result) ?? result;
-      copies.push({ opType: "Identity", name, domain: "", inputs: [source], outputs: [name], attributes: {} });
+      copies.push({
+        opType: "Identity",
+        name,
+        domain: "",
+        inputs: [source],
+        outputs: [name],
+        attributes: {},
+      });
     }
   }
   const rename = (name: string): string => renamed.get(name) ?? name;
-  const named = nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) }));
+  const named = nodes.map((node) => ({
+    ...node,
+    inputs: node.inputs.map(rename),
+    outputs: node.outputs.map(rename),
+  }));
   return [...named, ...copies];
 }

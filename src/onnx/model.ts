@@ -67,7 +67,8 @@ function writeNode(out: ProtobufWriter, node: OnnxNode): void {
   for (const output of node.outputs) out.text(2, output);
   out.text(3, node.name);
   out.text(4, node.opType);
-  for (const [name, value] of Object.entries(node.attributes)) out.message(5, (field) => writeAttribute(field, name, value));
+  for (const [name, value] of Object.entries(node.attributes))
+    out.message(5, (field) => writeAttribute(field, name, value));
   if (node.domain !== "") out.text(7, node.domain);
 }
 
@@ -104,7 +105,10 @@ export function encodeModel(model: OnnxModel): Uint8Array {
     for (const [name, type] of model.inputs) graph.message(11, (field) => writeValueInfo(field, name, type));
     for (const [name, type] of model.outputs) graph.message(12, (field) => writeValueInfo(field, name, type));
   });
-  for (const [domain, version] of [["", OPSET], ["com.microsoft", 1]] as const) {
+  for (const [domain, version] of [
+    ["", OPSET],
+    ["com.microsoft", 1],
+  ] as const) {
     out.message(8, (opset) => {
       if (domain !== "") opset.text(1, domain);
       opset.integer(2, version);

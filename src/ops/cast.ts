@@ -7,7 +7,8 @@ export const cast: Op<1, { readonly to: DType }> = defineOp({
   arity: 1,
   infer: ([x], { to }) => ({ dtype: to, shape: x.shape }),
   gradient: ({ f, dy, inputs: [x] }) => [f.cast(dy, { to: x.type.dtype })],
-  lower: ({ emit, inputs, attrs }) => emit.node("Cast", inputs, { attributes: { to: ONNX_DTYPES[attrs.to] } }),
+  lower: ({ emit, inputs, attrs }) =>
+    emit.node("Cast", inputs, { attributes: { to: ONNX_DTYPES[attrs.to] } }),
   evaluate: ([x]) => x,
   samples: [{ inputs: [{ shape: [2, 3] }], attrs: { to: "float64" } }],
 });

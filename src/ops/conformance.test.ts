@@ -15,7 +15,11 @@ import type { AnyOp, Attrs, Sample, SampleInput } from "./op.js";
 
 const cases = Object.values(ops).flatMap((op) => {
   const definition = op.definition as unknown as AnyOp;
-  return definition.samples.map((sample, i) => ({ title: `${definition.name} ${i}`, definition, sample: sample as Sample<Attrs> }));
+  return definition.samples.map((sample, i) => ({
+    title: `${definition.name} ${i}`,
+    definition,
+    sample: sample as Sample<Attrs>,
+  }));
 });
 
 function makeInput(input: SampleInput, random: Random): NdArray {
@@ -29,7 +33,9 @@ function makeInput(input: SampleInput, random: Random): NdArray {
 }
 
 function build(definition: AnyOp, sample: Sample<Attrs>, float: DType): { inputs: Value[]; y: Value } {
-  const inputs = sample.inputs.map((input, i) => inputValue(`x${i}`, { dtype: input.dtype ?? float, shape: input.shape }));
+  const inputs = sample.inputs.map((input, i) =>
+    inputValue(`x${i}`, { dtype: input.dtype ?? float, shape: input.shape }),
+  );
   const type = definition.infer(inputs.map((input) => input.type) as never, sample.attrs);
   return { inputs, y: nodeValue(definition, inputs, sample.attrs, type) };
 }
@@ -47,7 +53,10 @@ describe("gradient against central differences in float64", () => {
     const { inputs, y } = build(definition, sample, "float64");
     const arrays = sample.inputs.map((input) => makeInput(input, random));
     const outDims = interpret({ inputs, outputs: [y] }, arrays)[0]!.dims;
-    const weights = ndArray(outDims, Float64Array.from({ length: sizeOf(outDims) }, () => random.normal()));
+    const weights = ndArray(
+      outDims,
+      Float64Array.from({ length: sizeOf(outDims) }, () => random.normal()),
+    );
     const dy = inputValue("dy", { dtype: y.type.dtype, shape: outDims });
     const wrt = inputs.filter((input) => input.type.dtype === "float64");
     const results = gradients(new Map([[y, dy]]), wrt);
@@ -88,7 +97,9 @@ describe.each(["ort-native", "ort-node"] as const)("%s against the reference", (
       const arrays = sample.inputs.map((input) => makeInput(input, random));
       const [expected] = interpret({ inputs, outputs: [y] }, arrays);
       expect(y.type.shape).toEqual(expected!.dims);
-      const session = await engine.compile(lowerGraph({ name: definition.name, inputs, outputs: [y] }, engine.capabilities));
+      const session = await engine.compile(
+        lowerGraph({ name: definition.name, inputs, outputs: [y] }, engine.capabilities),
+      );
       const tensors = arrays.map((array, i) => {
         const dtype = inputs[i]!.type.dtype;
         const data = viewData(dtype, new ArrayBuffer(array.data.length * 8), 0, array.data.length);

@@ -25,7 +25,9 @@ export const crossEntropyGradient: Op<3> = defineOp({
       emit.constant(type.dtype, [1, 1], [-1]),
       emit.node("Shape", [column]),
     ]);
-    const error = emit.node("ScatterElements", [share, column, minus], { attributes: { axis: 1, reduction: "add" } });
+    const error = emit.node("ScatterElements", [share, column, minus], {
+      attributes: { axis: 1, reduction: "add" },
+    });
     return emit.node("Mul", [error, emit.node("Unsqueeze", [dy, last])]);
   },
   evaluate([x, labels, dy]) {

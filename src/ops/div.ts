@@ -7,7 +7,10 @@ export const div: Op<2> = defineOp({
   name: "div",
   arity: 2,
   infer: (types) => inferBroadcast("div", types),
-  gradient: ({ f, dy, inputs: [a, b] }) => [() => f.div(dy, b), () => f.neg(f.div(f.mul(dy, a), f.mul(b, b)))],
+  gradient: ({ f, dy, inputs: [a, b] }) => [
+    () => f.div(dy, b),
+    () => f.neg(f.div(f.mul(dy, a), f.mul(b, b))),
+  ],
   lower: ({ emit, inputs }) => emit.node("Div", inputs),
   evaluate: ([a, b]) => binaryMap(a, b, (x, y) => x / y),
   samples: [

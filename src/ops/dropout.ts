@@ -15,7 +15,11 @@ export const dropout: Op<3, { readonly p: number }> = defineOp({
   name: "dropout",
   arity: 3,
   infer: ([x]) => x,
-  gradient: ({ f, dy, inputs: [, rows, columns], attrs }) => [f.dropout(dy, rows, columns, attrs), undefined, undefined],
+  gradient: ({ f, dy, inputs: [, rows, columns], attrs }) => [
+    f.dropout(dy, rows, columns, attrs),
+    undefined,
+    undefined,
+  ],
   lower({ emit, inputs: [x, rows, columns], type, attrs: { p } }) {
     const number = (value: number) => emit.constant(type.dtype, [], [value]);
     const index = (value: number) => emit.constant("int64", [1], [value]);

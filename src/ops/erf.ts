@@ -8,7 +8,9 @@ export const erf: Op<1> = defineOp({
   arity: 1,
   infer: ([x]) => x,
   // dx = dy ⊙ 2/√π e^(−x²)
-  gradient: ({ f, dy, inputs: [x] }) => [f.mul(dy, f.scale(f.exp(f.neg(f.mul(x, x))), { by: 2 / Math.sqrt(Math.PI) }))],
+  gradient: ({ f, dy, inputs: [x] }) => [
+    f.mul(dy, f.scale(f.exp(f.neg(f.mul(x, x))), { by: 2 / Math.sqrt(Math.PI) })),
+  ],
   lower: ({ emit, inputs }) => emit.node("Erf", inputs),
   evaluate: ([x]) => unaryMap(x, erfOf),
   float32Only: true,

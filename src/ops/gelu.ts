@@ -27,7 +27,8 @@ export const gelu: Op<1, { readonly approximate: "none" | "tanh" }> = defineOp({
     const inner = f.mul(f.mul(x, f.offset(f.neg(f.mul(t, t)), { by: 1 })), slope);
     return [f.mul(dy, f.scale(f.add(f.offset(t, { by: 1 }), inner), { by: 0.5 }))];
   },
-  lower: ({ emit, inputs, attrs }) => emit.node("Gelu", inputs, { attributes: { approximate: attrs.approximate } }),
+  lower: ({ emit, inputs, attrs }) =>
+    emit.node("Gelu", inputs, { attributes: { approximate: attrs.approximate } }),
   evaluate: ([x], { approximate }) =>
     unaryMap(x, (v) =>
       approximate === "none"

@@ -1,5 +1,11 @@
 import { broadcastShapes } from "../graph/broadcast.js";
-import { broadcastDims, broadcastStrides, forEachPosition, type NdArray, ndArray } from "../graph/nd-array.js";
+import {
+  broadcastDims,
+  broadcastStrides,
+  forEachPosition,
+  type NdArray,
+  ndArray,
+} from "../graph/nd-array.js";
 import type { Dim } from "../base/tensor-type.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
@@ -10,7 +16,8 @@ export interface MatmulAttrs {
   readonly alpha?: number;
 }
 
-const flip = <T>(pair: readonly T[], when: boolean | undefined): T[] => (when === true ? [...pair].reverse() : [...pair]);
+const flip = <T>(pair: readonly T[], when: boolean | undefined): T[] =>
+  when === true ? [...pair].reverse() : [...pair];
 
 /** Swaps the last two of `rank` axes. */
 const swapped = (rank: number): number[] => {
@@ -30,9 +37,11 @@ export const matmul: Op<2, MatmulAttrs> = defineOp({
     const [m, inner] = flip(a.shape.slice(-2), attrs.transposeA) as [Dim, Dim];
     const [innerB, n] = flip(b.shape.slice(-2), attrs.transposeB) as [Dim, Dim];
     const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2));
-    if (a.shape.length < 2 || b.shape.length < 2) throw shapeMismatch("matmul", "both sides need two axes or more", [a, b]);
+    if (a.shape.length < 2 || b.shape.length < 2)
+      throw shapeMismatch("matmul", "both sides need two axes or more", [a, b]);
     if (inner !== innerB) throw shapeMismatch("matmul", `inner sizes differ, ${inner} and ${innerB}`, [a, b]);
-    if (batch === undefined || a.dtype !== b.dtype) throw shapeMismatch("matmul", "the two sides do not fit", [a, b]);
+    if (batch === undefined || a.dtype !== b.dtype)
+      throw shapeMismatch("matmul", "the two sides do not fit", [a, b]);
     return { dtype: a.dtype, shape: [...batch, m, n] };
   },
   gradient({ f, dy, inputs: [a, b], attrs: { transposeA: ta = false, transposeB: tb = false, alpha = 1 } }) {
@@ -41,7 +50,9 @@ export const matmul: Op<2, MatmulAttrs> = defineOp({
         ? f.matmul(b, dy, { transposeA: tb, transposeB: true, alpha })
         : f.matmul(dy, b, { transposeB: !tb, alpha });
     const db = () =>
-      tb ? f.matmul(dy, a, { transposeA: true, transposeB: ta, alpha }) : f.matmul(a, dy, { transposeA: !ta, alpha });
+      tb
+        ? f.matmul(dy, a, { transposeA: true, transposeB: ta, alpha })
+        : f.matmul(a, dy, { transposeA: !ta, alpha });
     return [da, db];
   },
   lower({ emit, inputs: [a, b], types, type, attrs: { transposeA = false, transposeB = false, alpha = 1 } }) {

@@ -7,7 +7,8 @@ export const offset: Op<1, { readonly by: number }> = defineOp({
   arity: 1,
   infer: ([x]) => x,
   gradient: ({ dy }) => [dy],
-  lower: ({ emit, inputs: [x], type, attrs }) => emit.node("Add", [x, emit.constant(type.dtype, [], [attrs.by])]),
+  lower: ({ emit, inputs: [x], type, attrs }) =>
+    emit.node("Add", [x, emit.constant(type.dtype, [], [attrs.by])]),
   evaluate: ([x], { by }) => unaryMap(x, (v) => v + by),
   samples: [{ inputs: [{ shape: [2, 3] }], attrs: { by: 0.25 } }],
 });

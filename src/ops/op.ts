@@ -10,7 +10,11 @@ export type OpTable = typeof Ops.ops;
 
 export type Attrs = Readonly<Record<string, unknown>>;
 
-type Tuple<N extends number, T, R extends T[] = []> = number extends N ? T[] : R["length"] extends N ? R : Tuple<N, T, [...R, T]>;
+type Tuple<N extends number, T, R extends T[] = []> = number extends N
+  ? T[]
+  : R["length"] extends N
+    ? R
+    : Tuple<N, T, [...R, T]>;
 
 /** What a gradient rule gets: the table, dL/dy, y itself, the inputs, the attributes, and which inputs ask. */
 export interface GradientContext<N extends number, A> {
@@ -77,10 +81,15 @@ type Call<N extends number, A> = keyof A extends never
 export type Op<N extends number, A = unknown> = Call<N, A> & { readonly definition: OpDefinition<N, A> };
 
 /** An op over any number of values. */
-export type VariadicOp<A> = ((inputs: readonly Value[], attrs: A) => Value) & { readonly definition: OpDefinition<number, A> };
+export type VariadicOp<A> = ((inputs: readonly Value[], attrs: A) => Value) & {
+  readonly definition: OpDefinition<number, A>;
+};
 
 function apply(definition: AnyOp, inputs: readonly Value[], attrs: Attrs): Value {
-  const type = definition.infer(inputs.map((input) => input.type), attrs);
+  const type = definition.infer(
+    inputs.map((input) => input.type),
+    attrs,
+  );
   return nodeValue(definition, inputs, attrs, type);
 }
 
@@ -110,7 +119,9 @@ export function shapeMismatch(op: string, reason: string, types: readonly Tensor
   return new ShapeError({
     code: "shape_mismatch",
     summary: `${op}: ${reason}.`,
-    facts: types.map((type, index) => [`input ${index}`, `${type.dtype} ${formatShape(type.shape)}`] as const),
+    facts: types.map(
+      (type, index) => [`input ${index}`, `${type.dtype} ${formatShape(type.shape)}`] as const,
+    ),
     fields: { op, inputs: types },
   });
 }

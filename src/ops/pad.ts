@@ -26,8 +26,14 @@ export const pad: Op<1, PadAttrs> = defineOp({
   lower({ emit, inputs: [x], types, type, attrs: { axis, before, after } }) {
     const at = resolveAxis(axis, types[0]);
     const rank = type.shape.length;
-    const pads = Array.from({ length: 2 * rank }, (_, i) => (i === at ? before : i === at + rank ? after : 0));
-    return emit.node("Pad", [x, emit.constant("int64", [2 * rank], pads), emit.constant(type.dtype, [], [0])]);
+    const pads = Array.from({ length: 2 * rank }, (_, i) =>
+      i === at ? before : i === at + rank ? after : 0,
+    );
+    return emit.node("Pad", [
+      x,
+      emit.constant("int64", [2 * rank], pads),
+      emit.constant(type.dtype, [], [0]),
+    ]);
   },
   evaluate([x], { axis, before, after }) {
     const at = axis < 0 ? axis + x.dims.length : axis;

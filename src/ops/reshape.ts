@@ -21,7 +21,9 @@ export const reshape: Op<1, { readonly shape: readonly Dim[] }> = defineOp({
   infer([x], { shape }) {
     targetSizes(x, shape);
     const known = (dims: readonly Dim[]): number | undefined =>
-      dims.every((dim) => typeof dim === "number") ? (dims as number[]).reduce((a, b) => a * b, 1) : undefined;
+      dims.every((dim) => typeof dim === "number")
+        ? (dims as number[]).reduce((a, b) => a * b, 1)
+        : undefined;
     const [from, to] = [known(x.shape), known(shape)];
     if (from !== undefined && to !== undefined && from !== to) {
       throw shapeMismatch("reshape", `${from} elements do not fill (${shape.join(", ")})`, [x]);

@@ -26,7 +26,9 @@ export const rmsNorm: Op<2, { readonly epsilon: number }> = defineOp({
     return [dx, () => f.mul(dy, normal)];
   },
   lower: ({ emit, inputs, attrs: { epsilon } }) =>
-    emit.node("SimplifiedLayerNormalization", inputs, { attributes: { axis: -1, epsilon: { float: epsilon } } }),
+    emit.node("SimplifiedLayerNormalization", inputs, {
+      attributes: { axis: -1, epsilon: { float: epsilon } },
+    }),
   evaluate([x, weight], { epsilon }) {
     const y = ndArray(x.dims, x.data.slice());
     for (const row of rowsOf(y)) {

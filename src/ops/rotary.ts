@@ -30,7 +30,12 @@ export const rotary: Op<4, { readonly heads: number }> = defineOp({
       emit.node("Reshape", [name, emit.constant("int64", [3], [1, -1, width as number])]);
     const y = emit.node(
       "RotaryEmbedding",
-      [row(x, type.shape[1]!), emit.node("Unsqueeze", [positions, emit.constant("int64", [1], [0])]), cos, sin],
+      [
+        row(x, type.shape[1]!),
+        emit.node("Unsqueeze", [positions, emit.constant("int64", [1], [0])]),
+        cos,
+        sin,
+      ],
       { domain: "com.microsoft", attributes: { num_heads: heads } },
     );
     return emit.node("Squeeze", [y, emit.constant("int64", [1], [0])]);

@@ -7,7 +7,8 @@ export const scale: Op<1, { readonly by: number }> = defineOp({
   arity: 1,
   infer: ([x]) => x,
   gradient: ({ f, dy, attrs }) => [f.scale(dy, attrs)],
-  lower: ({ emit, inputs: [x], type, attrs }) => emit.node("Mul", [x, emit.constant(type.dtype, [], [attrs.by])]),
+  lower: ({ emit, inputs: [x], type, attrs }) =>
+    emit.node("Mul", [x, emit.constant(type.dtype, [], [attrs.by])]),
   evaluate: ([x], { by }) => unaryMap(x, (v) => by * v),
   samples: [{ inputs: [{ shape: [2, 3] }], attrs: { by: -1.5 } }],
 });

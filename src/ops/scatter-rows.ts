@@ -10,8 +10,16 @@ export const scatterRows: Op<3> = defineOp({
   name: "scatterRows",
   arity: 3,
   infer([x, index, like]) {
-    if (x.shape.length !== index.shape.length + 1 || like.shape.length !== 2 || x.shape.at(-1) !== like.shape[1]) {
-      throw shapeMismatch("scatterRows", "takes rows (N, D), row numbers (N) and a table (V, D)", [x, index, like]);
+    if (
+      x.shape.length !== index.shape.length + 1 ||
+      like.shape.length !== 2 ||
+      x.shape.at(-1) !== like.shape[1]
+    ) {
+      throw shapeMismatch("scatterRows", "takes rows (N, D), row numbers (N) and a table (V, D)", [
+        x,
+        index,
+        like,
+      ]);
     }
     return { dtype: x.dtype, shape: like.shape };
   },

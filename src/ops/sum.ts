@@ -29,7 +29,10 @@ export const sum: Op<1, SumAttrs> = defineOp({
     }),
   evaluate([x], { axis, keep = false }) {
     const at = axis < 0 ? axis + x.dims.length : axis;
-    const y = sumToDims(x, x.dims.map((dim, i) => (i === at ? 1 : dim)));
+    const y = sumToDims(
+      x,
+      x.dims.map((dim, i) => (i === at ? 1 : dim)),
+    );
     return { dims: keep ? y.dims : y.dims.filter((_, i) => i !== at), data: y.data };
   },
   samples: [

@@ -6,7 +6,9 @@ export const transpose: Op<1, { readonly axes: readonly number[] }> = defineOp({
   name: "transpose",
   arity: 1,
   infer: ([x], { axes }) => ({ dtype: x.dtype, shape: axes.map((axis) => x.shape[axis]!) }),
-  gradient: ({ f, dy, attrs: { axes } }) => [f.transpose(dy, { axes: axes.map((_, axis) => axes.indexOf(axis)) })],
+  gradient: ({ f, dy, attrs: { axes } }) => [
+    f.transpose(dy, { axes: axes.map((_, axis) => axes.indexOf(axis)) }),
+  ],
   lower: ({ emit, inputs, attrs }) => emit.node("Transpose", inputs, { attributes: { perm: attrs.axes } }),
   evaluate([x], { axes }) {
     const y = ndArray(axes.map((axis) => x.dims[axis]!));

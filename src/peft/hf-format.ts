@@ -62,7 +62,10 @@ export function readAdapterConfig(values: Readonly<Record<string, unknown>>, fil
     throw new ConfigError({
       code: "peft_type_unknown",
       summary: `${file}: peft_type is ${JSON.stringify(peftType) ?? "missing"}, which is no method of this version.`,
-      facts: [...(near.length > 0 ? [["nearest", near.join(", ")] as Fact] : []), ["methods", Object.keys(methods).join(", ")]],
+      facts: [
+        ...(near.length > 0 ? [["nearest", near.join(", ")] as Fact] : []),
+        ["methods", Object.keys(methods).join(", ")],
+      ],
       fields: { file, peftType },
     });
   }
@@ -85,7 +88,8 @@ export function readAdapterConfig(values: Readonly<Record<string, unknown>>, fil
       fix: "an adapter that uses them needs a version of peft.js that knows them",
     });
   }
-  const text = (key: string): string | undefined => (typeof values[key] === "string" ? (values[key] as string) : undefined);
+  const text = (key: string): string | undefined =>
+    typeof values[key] === "string" ? (values[key] as string) : undefined;
   return {
     config: { peftType, ...options } as PeftConfig,
     baseModel: text("base_model_name_or_path"),
@@ -122,7 +126,9 @@ export function checkAdapterTensors(
 ): void {
   const missing = [...needed].filter(([name]) => !found.has(name));
   const unexpected = [...found].filter(([name]) => !needed.has(name));
-  const misshapen = [...needed].filter(([name, shape]) => found.has(name) && found.get(name)!.join() !== shape.join());
+  const misshapen = [...needed].filter(
+    ([name, shape]) => found.has(name) && found.get(name)!.join() !== shape.join(),
+  );
   if (missing.length + unexpected.length + misshapen.length === 0) return;
   const lines = (entries: readonly (readonly [string, readonly number[]])[]): string =>
     [
@@ -133,7 +139,10 @@ export function checkAdapterTensors(
   if (missing.length > 0) facts.push(["missing", lines(missing)]);
   if (unexpected.length > 0) facts.push(["not used", lines(unexpected)]);
   for (const [name, shape] of misshapen.slice(0, 5)) {
-    facts.push(["wrong size", `${name}  (${found.get(name)!.join(", ")}) in the file, (${shape.join(", ")}) for this model`]);
+    facts.push([
+      "wrong size",
+      `${name}  (${found.get(name)!.join(", ")}) in the file, (${shape.join(", ")}) for this model`,
+    ]);
   }
   facts.push(["config", config]);
   const parts = [

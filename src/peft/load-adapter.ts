@@ -30,12 +30,23 @@ export async function loadAdapterFolder(
   try {
     const { config, baseModel } = readAdapterConfig(files.config, files.configPath);
     const method = methodOf(config.peftType);
-    const resolved = readOptions(method.config, configOptions(config), { source: files.configPath, spelling: "snake_case" });
-    const target = (resolved["targetModules"] ?? base.definition.defaultTargets[method.name] ?? []) as ModulePattern;
+    const resolved = readOptions(method.config, configOptions(config), {
+      source: files.configPath,
+      spelling: "snake_case",
+    });
+    const target = (resolved["targetModules"] ??
+      base.definition.defaultTargets[method.name] ??
+      []) as ModulePattern;
     const exclude = resolved["excludeModules"] as ModulePattern | undefined;
     let matches: Match[];
     try {
-      matches = matchModules(base.module, { model: base.name, target, exclude, sites: method.sites, head: "lm_head" });
+      matches = matchModules(base.module, {
+        model: base.name,
+        target,
+        exclude,
+        sites: method.sites,
+        head: "lm_head",
+      });
     } catch (error) {
       if (error instanceof TargetError) throw otherBase(path, base.name, baseModel, error);
       throw error;
@@ -46,7 +57,12 @@ export async function loadAdapterFolder(
       [...files.weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),
     );
     const needed = new Map([...adapter.tensors].map(([key, { shape }]) => [key, shape]));
-    checkAdapterTensors(files.weights.path, needed, found, `${files.configPath}: ${method.name}, made for ${baseModel ?? "an unnamed base"}`);
+    checkAdapterTensors(
+      files.weights.path,
+      needed,
+      found,
+      `${files.configPath}: ${method.name}, made for ${baseModel ?? "an unnamed base"}`,
+    );
     for (const [key, parameter] of adapter.tensors) parameter.data.set(asFloat32(files.weights.read(key)));
     return adapter;
   } catch (error) {
@@ -81,7 +97,12 @@ function baseCopies(base: CausalLanguageModel, file: SafetensorsFile): Set<strin
     throw new CheckpointError({
       code: "base_differs",
       summary: `${file.path} brings its own ${parameter.name}, which is not that of ${base.name}.`,
-      facts: [["reason", "the vocabulary was resized or the weight was trained, or the adapter belongs to another base"]],
+      facts: [
+        [
+          "reason",
+          "the vocabulary was resized or the weight was trained, or the adapter belongs to another base",
+        ],
+      ],
       fixes: ["load it on the base model it was made for"],
       fields: { file: file.path, tensor: key },
     });
@@ -92,18 +113,20 @@ function baseCopies(base: CausalLanguageModel, file: SafetensorsFile): Set<strin
 /** Takes a half-made adapter off again. */
 function detach(model: CausalLanguageModel, attached: AttachedAdapter): void {
   const mine = new Set(attached.attachments.values());
-  for (const module of model.modules()) module.attachments = module.attachments.filter((one) => !mine.has(one));
+  for (const module of model.modules())
+    module.attachments = module.attachments.filter((one) => !mine.has(one));
 }
 
-function otherBase(path: string, model: string, madeFor: string | undefined, cause: TargetError): CheckpointError {
+function otherBase(
+  path: string,
+  model: string,
+  madeFor: string | undefined,
+  cause: TargetError,
+): CheckpointError {
   return new CheckpointError({
     code: "adapter_other_base",
     summary: `The adapter ${path} does not belong to ${model}: modules that it adapts are not there.`,
-    facts: [
-      ["made for", madeFor ?? "(not said in its config)"],
-      ["reason", cause.summary],
-      ...cause.facts,
-    ],
+    facts: [["made for", madeFor ?? "(not said in its config)"], ["reason", cause.summary], ...cause.facts],
     fixes: ["load it on the base model it was made for"],
     fields: { path, model, madeFor, ...cause.fields },
     cause,

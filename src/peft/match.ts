@@ -35,7 +35,9 @@ function matcher(pattern: ModulePattern, option: string): (path: string) => bool
 
 /** The value of the first pattern that fits the end of a path, as `rankPattern` and `alphaPattern` mean it. */
 export function patternValue(patterns: Readonly<Record<string, number>>, path: string): number | undefined {
-  const key = Object.keys(patterns).find((pattern) => compile(`(?:.*\\.)?(?:${pattern})`, "rankPattern").test(path));
+  const key = Object.keys(patterns).find((pattern) =>
+    compile(`(?:.*\\.)?(?:${pattern})`, "rankPattern").test(path),
+  );
   return key === undefined ? undefined : patterns[key];
 }
 
@@ -53,7 +55,13 @@ function availableNames(root: Module): Map<string, number> {
 const counted = (names: Map<string, number>): string =>
   [...names].map(([name, count]) => `${name} (${count})`).join("  ");
 
-function notFound(root: Module, model: string, option: string, entries: readonly string[], matched: ReadonlyMap<string, number>): TargetError {
+function notFound(
+  root: Module,
+  model: string,
+  option: string,
+  entries: readonly string[],
+  matched: ReadonlyMap<string, number>,
+): TargetError {
   const names = availableNames(root);
   const paths = [...namedModules(root)].map(([path]) => path);
   const nearest = new Map(entries.map((entry) => [entry, suggest(entry, [...names.keys(), ...paths])]));
@@ -62,16 +70,19 @@ function notFound(root: Module, model: string, option: string, entries: readonly
     if (near.length > 0) facts.push(["nearest", `"${near[0]}" for "${entry}"`]);
   }
   const hits = [...matched].filter(([, count]) => count > 0);
-  if (hits.length > 0) facts.push(["matched", hits.map(([entry, count]) => `"${entry}" (${count} modules)`).join("  ")]);
+  if (hits.length > 0)
+    facts.push(["matched", hits.map(([entry, count]) => `"${entry}" (${count} modules)`).join("  ")]);
   facts.push(["can be adapted", counted(names)]);
   const quoted = entries.map((entry) => `"${entry}"`).join(" and ");
-  const corrected = [...matched.keys()].map((entry) => (nearest.get(entry)?.[0] ?? entry));
+  const corrected = [...matched.keys()].map((entry) => nearest.get(entry)?.[0] ?? entry);
   const usable = entries.every((entry) => (nearest.get(entry)?.length ?? 0) > 0);
   return new TargetError({
     code: "target_not_found",
     summary: `${option}: ${quoted} ${entries.length === 1 ? "matches" : "match"} no module of ${model}.`,
     facts,
-    ...(usable ? { fixes: [`${option}: ${JSON.stringify(corrected)}`] } : { fixes: [`see all paths: peft inspect ${model}`] }),
+    ...(usable
+      ? { fixes: [`${option}: ${JSON.stringify(corrected)}`] }
+      : { fixes: [`see all paths: peft inspect ${model}`] }),
     fields: { option, entries, suggestions: Object.fromEntries(nearest), available: [...names.keys()] },
   });
 }
@@ -108,7 +119,8 @@ export function matchModules(
       const fits = matcher(typeof exclude === "string" ? entry : [entry], "excludeModules");
       return !modules.some(([path]) => fits(path));
     });
-    if (unused.length > 0) throw notFound(root, model, "excludeModules", unused, new Map(entries.map((entry) => [entry, 0])));
+    if (unused.length > 0)
+      throw notFound(root, model, "excludeModules", unused, new Map(entries.map((entry) => [entry, 0])));
   }
   if (typeof target === "string" && target.toLowerCase() === ALL_LINEAR) {
     return modules
@@ -126,7 +138,13 @@ export function matchModules(
   );
   const missing = [...counts].filter(([, count]) => count === 0).map(([entry]) => entry);
   if (missing.length > 0 || entries.length === 0) {
-    throw notFound(root, model, "targetModules", entries.length === 0 ? ["(an empty list)"] : missing, counts);
+    throw notFound(
+      root,
+      model,
+      "targetModules",
+      entries.length === 0 ? ["(an empty list)"] : missing,
+      counts,
+    );
   }
   const kept = chosen.filter(([path]) => !excluded(path));
   const unsupported = kept.filter(([, module]) => !sites.includes(module.site()?.kind as SiteKind));

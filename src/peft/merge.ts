@@ -27,7 +27,11 @@ async function mergedWeight(
     });
   }
   const t = new Trace(false);
-  const result = attachment.merged({ f: t.f, weight: t.parameter(weight), p: (parameter) => t.parameter(parameter) });
+  const result = attachment.merged({
+    f: t.f,
+    weight: t.parameter(weight),
+    p: (parameter) => t.parameter(parameter),
+  });
   const leaves = [...t.leaves];
   const bound = {
     graph: { name: "merge", inputs: leaves.map(([value]) => value), outputs: [result] },
@@ -49,7 +53,11 @@ async function mergedWeight(
  * are computed before the first is put in place. A weight that two modules share is taken apart first, so that merging into
  * one of them does not move the other.
  */
-export async function mergeAdapter(base: CausalLanguageModel, adapter: AttachedAdapter, options: ForwardOptions = {}): Promise<void> {
+export async function mergeAdapter(
+  base: CausalLanguageModel,
+  adapter: AttachedAdapter,
+  options: ForwardOptions = {},
+): Promise<void> {
   const modules = new Map([...base.modules()].map((module) => [module.path, module]));
   const uses = new Map<Parameter, number>();
   for (const module of modules.values()) {

@@ -15,6 +15,7 @@ import { type AttachedAdapter, attachAdapter, configOptions, methodOf } from "./
 import { loadAdapterFolder } from "./load-adapter.js";
 import { matchModules, type ModulePattern } from "./match.js";
 import { mergeAdapter } from "./merge.js";
+import { type NamedParameter, renamed, splitName } from "./named-parameter.js";
 import { saveAdapter } from "./save-adapter.js";
 
 export interface AttachOptions {
@@ -22,27 +23,6 @@ export interface AttachOptions {
   readonly adapterName?: string | undefined;
   /** Seed of the random start. @defaultValue 0 */
   readonly seed?: number | undefined;
-}
-
-/** A parameter as users see it. */
-export interface NamedParameter {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly size: number;
-  readonly trainable: boolean;
-  /** float32: the live array of an adapter's parameter, a copy of a frozen half-precision one. */
-  readonly data: Float32Array;
-  readonly grad: Float32Array | undefined;
-}
-
-function splitName(name: string): [path: string, key: string] {
-  const at = name.lastIndexOf(".");
-  return [name.slice(0, at), name.slice(at + 1)];
-}
-
-/** The same parameter under another name. */
-function renamed(parameter: Parameter, name: string): NamedParameter {
-  return Object.create(parameter, { name: { value: name, enumerable: true } }) as NamedParameter;
 }
 
 /** A warning that does not stop the work. */
@@ -98,7 +78,10 @@ export class PeftModel {
     throw new ConfigError({
       code: "adapter_unknown",
       summary: `There is no adapter called "${name}".`,
-      facts: [...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []), ["adapters", this.adapterNames.join(", ") || "none"]],
+      facts: [
+        ...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []),
+        ["adapters", this.adapterNames.join(", ") || "none"],
+      ],
       fields: { name, adapters: this.adapterNames },
     });
   }
@@ -125,9 +108,14 @@ export class PeftModel {
     const { adapterName = "default", seed = 0 } = options;
     this.#checkName(adapterName);
     const method = methodOf(config.peftType);
-    const resolved = readOptions(method.config, configOptions(config), { source: config.peftType }) as Record<string, unknown>;
+    const resolved = readOptions(method.config, configOptions(config), { source: config.peftType }) as Record<
+      string,
+      unknown
+    >;
     const { definition, module, name } = this.base;
-    const target = (resolved["targetModules"] ?? definition.defaultTargets[method.name]) as ModulePattern | undefined;
+    const target = (resolved["targetModules"] ?? definition.defaultTargets[method.name]) as
+      | ModulePattern
+      | undefined;
     if (target === undefined) {
       throw new ConfigError({
         code: "target_unspecified",
@@ -137,7 +125,13 @@ export class PeftModel {
       });
     }
     const exclude = resolved["excludeModules"] as ModulePattern | undefined;
-    const matches = matchModules(module, { model: name, target, exclude, sites: method.sites, head: "lm_head" });
+    const matches = matchModules(module, {
+      model: name,
+      target,
+      exclude,
+      sites: method.sites,
+      head: "lm_head",
+    });
     const config_ = { ...resolved, targetModules: target };
     const adapter = attachAdapter(method, config_, matches, { name: adapterName, seed });
     this.#adapters.set(adapterName, adapter);
@@ -159,7 +153,11 @@ export class PeftModel {
   }
 
   /** Loads a further adapter from a folder, or from the Hub by its id. */
-  async loadAdapter(path: string, adapterName: string, options: { readonly isTrainable?: boolean } = {}): Promise<AttachedAdapter> {
+  async loadAdapter(
+    path: string,
+    adapterName: string,
+    options: { readonly isTrainable?: boolean } = {},
+  ): Promise<AttachedAdapter> {
     this.#checkName(adapterName);
     const adapter = await loadAdapterFolder(this.base, path, adapterName);
     this.#adapters.set(adapterName, adapter);
@@ -173,7 +171,8 @@ export class PeftModel {
     for (const adapter of this.#adapters.values()) {
       const active = adapter === chosen;
       for (const attachment of adapter.attachments.values()) attachment.active = active;
-      for (const parameter of adapter.tensors.values()) parameter.trainable = active && (options.trainable ?? true);
+      for (const parameter of adapter.tensors.values())
+        parameter.trainable = active && (options.trainable ?? true);
     }
     this.#active = name;
     this.base.structureChanged();
@@ -207,7 +206,8 @@ export class PeftModel {
   deleteAdapter(name: string): void {
     const adapter = this.adapter(name);
     const mine = new Set(adapter.attachments.values());
-    for (const module of this.base.modules()) module.attachments = module.attachments.filter((one) => !mine.has(one));
+    for (const module of this.base.modules())
+      module.attachments = module.attachments.filter((one) => !mine.has(one));
     this.#adapters.delete(name);
     if (this.#active === name) this.#active = undefined;
     this.base.structureChanged();
@@ -221,13 +221,18 @@ export class PeftModel {
     return this.base.backward(batch, options);
   }
 
-  evaluate(batch: Batch | PackedBatch, options: ForwardOptions = {}): Promise<{ loss: number; supervisedTokens: number }> {
+  evaluate(
+    batch: Batch | PackedBatch,
+    options: ForwardOptions = {},
+  ): Promise<{ loss: number; supervisedTokens: number }> {
     return this.base.evaluate(batch, options);
   }
 
   /** All parameters under Hugging Face's names; weights of adapted modules have `base_layer` in theirs. */
   *namedParameters(): Generator<NamedParameter> {
-    const adapted = new Set([...this.#adapters.values()].flatMap(({ attachments }) => [...attachments.keys()]));
+    const adapted = new Set(
+      [...this.#adapters.values()].flatMap(({ attachments }) => [...attachments.keys()]),
+    );
     for (const parameter of this.base.namedParameters()) {
       const [path, key] = splitName(parameter.name);
       yield renamed(parameter, `base_model.model.${path}${adapted.has(path) ? ".base_layer" : ""}.${key}`);
@@ -236,12 +241,15 @@ export class PeftModel {
   }
 
   trainableParameters(): Parameter[] {
-    return [...this.#adapters.values()].flatMap(({ tensors }) => [...tensors.values()]).filter(({ trainable }) => trainable);
+    return [...this.#adapters.values()]
+      .flatMap(({ tensors }) => [...tensors.values()])
+      .filter(({ trainable }) => trainable);
   }
 
   /** Counts of parameters. */
   parameterCount(): { trainable: number; all: number } {
-    const count = (parameters: Iterable<NamedParameter>): number => [...parameters].reduce((total, { size }) => total + size, 0);
+    const count = (parameters: Iterable<NamedParameter>): number =>
+      [...parameters].reduce((total, { size }) => total + size, 0);
     return { trainable: count(this.trainableParameters()), all: count(this.namedParameters()) };
   }
 
@@ -260,7 +268,10 @@ export class PeftModel {
    * Writes adapter_config.json and adapter_model.safetensors, readable by Hugging Face PEFT. The adapter called `default` goes
    * into the folder itself, any other into a folder of its name below.
    */
-  async savePretrained(folder: string, options: { readonly adapterNames?: readonly string[] } = {}): Promise<void> {
+  async savePretrained(
+    folder: string,
+    options: { readonly adapterNames?: readonly string[] } = {},
+  ): Promise<void> {
     for (const name of options.adapterNames ?? this.adapterNames) {
       const target = name === "default" ? folder : `${folder}/${name}`;
       await saveAdapter(this.base, this.adapter(name), target);

@@ -25,7 +25,11 @@ It can be loaded by peft.js and by Hugging Face PEFT.
 }
 
 /** Writes an adapter folder as Hugging Face PEFT lays it out. */
-export async function saveAdapter(base: CausalLanguageModel, adapter: AttachedAdapter, path: string): Promise<void> {
+export async function saveAdapter(
+  base: CausalLanguageModel,
+  adapter: AttachedAdapter,
+  path: string,
+): Promise<void> {
   const folder = await openOutputFolder(path);
   const tensors = [...adapter.tensors]
     .sort(([a], [b]) => (a < b ? -1 : 1))

@@ -6,7 +6,8 @@ import type { Engine, EngineOptions } from "./engine.js";
 const engines = {
   "ort-native": async (options: EngineOptions): Promise<Engine> =>
     (await import("./ort-native.js")).createNativeEngine(options),
-  "ort-node": async (options: EngineOptions): Promise<Engine> => (await import("./ort-node.js")).createNodeEngine(options),
+  "ort-node": async (options: EngineOptions): Promise<Engine> =>
+    (await import("./ort-node.js")).createNodeEngine(options),
 };
 
 export type EngineName = keyof typeof engines;
@@ -24,7 +25,10 @@ function chosenName(option: string | undefined): EngineName | undefined {
   throw new ConfigError({
     code: "engine_unknown",
     summary: `There is no engine called "${name}".`,
-    facts: [...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []), ["engines", Object.keys(engines).join(", ")]],
+    facts: [
+      ...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []),
+      ["engines", Object.keys(engines).join(", ")],
+    ],
     fields: { name },
   });
 }
@@ -43,7 +47,9 @@ export async function createEngine(options: CreateEngineOptions = {}): Promise<E
     return await engines["ort-native"](options);
   } catch (error) {
     // No koffi or no library for this platform: the binding does the same work, slower and with copies.
-    console.warn(`peft.js: ort-native is not available, so ort-node is used (slower): ${(error as Error).message}`);
+    console.warn(
+      `peft.js: ort-native is not available, so ort-node is used (slower): ${(error as Error).message}`,
+    );
     return engines["ort-node"](options);
   }
 }

@@ -23,7 +23,11 @@ const FUNCTIONS = {
   SessionGetOutputName: [37, "void*", "void*, size_t, void*, _Out_ void**"],
   CreateRunOptions: [39, "void*", "_Out_ void**"],
   RunOptionsSetTerminate: [46, "void*", "void*"],
-  CreateTensorWithDataAsOrtValue: [49, "void*", "void*, void*, size_t, const int64_t*, size_t, int, _Out_ void**"],
+  CreateTensorWithDataAsOrtValue: [
+    49,
+    "void*",
+    "void*, void*, size_t, const int64_t*, size_t, int, _Out_ void**",
+  ],
   CreateCpuMemoryInfo: [69, "void*", "int, int, _Out_ void**"],
   GetAllocatorWithDefaultOptions: [78, "void*", "_Out_ void**"],
   AllocatorFree: [76, "void*", "void*, void*"],
@@ -70,7 +74,10 @@ export function loadOrtApi(): OrtApi {
   const table = (getApi as (version: number) => Pointer)(API_VERSION);
   if (table === null) throw new InternalError(`This ONNX Runtime has no C API of version ${API_VERSION}.`);
   const bind = ([at, result, parameters]: readonly [number, string, string]): OrtFunction =>
-    koffi.decode(koffi.decode(table, at * 8, "void*"), koffi.proto(`${result} (${parameters})`)) as OrtFunction;
+    koffi.decode(
+      koffi.decode(table, at * 8, "void*"),
+      koffi.proto(`${result} (${parameters})`),
+    ) as OrtFunction;
   api = Object.fromEntries(Object.entries(FUNCTIONS).map(([name, entry]) => [name, bind(entry)])) as OrtApi;
   return api;
 }
@@ -84,7 +91,10 @@ export function statusError(ort: OrtApi, status: Pointer, doing: string): PeftEr
       code: "out_of_memory",
       summary: `There was not enough memory for ${doing}.`,
       facts: [["runtime", message]],
-      fixes: ["use a smaller batch size or shorter rows", "set a memory limit, so that activations are computed again"],
+      fixes: [
+        "use a smaller batch size or shorter rows",
+        "set a memory limit, so that activations are computed again",
+      ],
       fields: { message },
     });
   }

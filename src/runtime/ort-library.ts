@@ -12,9 +12,16 @@ const FILES: Readonly<Record<string, string>> = {
 /** Where the npm package onnxruntime-node keeps the C library of this platform. */
 export function findOrtLibrary(platform: string = process.platform, arch: string = process.arch): string {
   const require = createRequire(import.meta.url);
-  const folder = join(dirname(require.resolve("onnxruntime-node/package.json")), "bin", "napi-v6", platform, arch);
+  const folder = join(
+    dirname(require.resolve("onnxruntime-node/package.json")),
+    "bin",
+    "napi-v6",
+    platform,
+    arch,
+  );
   const file = FILES[platform];
-  const candidates = file === undefined ? [] : [join(folder, file), join(folder, "libonnxruntime.1.30.0.dylib")];
+  const candidates =
+    file === undefined ? [] : [join(folder, file), join(folder, "libonnxruntime.1.30.0.dylib")];
   const found = candidates.find((path) => existsSync(path));
   if (found !== undefined) return found;
   throw new UnsupportedError({

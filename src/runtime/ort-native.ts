@@ -27,7 +27,12 @@ function openEnvironment(threads: number): Environment {
   check(ort, ort.SetGlobalIntraOpNumThreads(threading, threads), "its threads");
   check(ort, ort.SetGlobalInterOpNumThreads(threading, 1), "its threads");
   check(ort, ort.SetGlobalSpinControl(threading, 0), "its threads");
-  const env = outPointer(ort, "CreateEnvWithGlobalThreadPools", [ORT_LOGGING_FATAL, "peft.js", threading], "to start");
+  const env = outPointer(
+    ort,
+    "CreateEnvWithGlobalThreadPools",
+    [ORT_LOGGING_FATAL, "peft.js", threading],
+    "to start",
+  );
   ort.ReleaseThreadingOptions(threading);
   const memory = outPointer(ort, "CreateCpuMemoryInfo", [1, 0], "its memory");
   // 0 and −1 stand for the defaults: no limit, chunk sizes as the allocator likes them.
@@ -91,11 +96,19 @@ class NativeSession implements Session {
   ) {
     this.#session = session;
     const { ort, allocator } = environment;
-    const names = (count: "SessionGetInputCount" | "SessionGetOutputCount", name: "SessionGetInputName" | "SessionGetOutputName") => {
+    const names = (
+      count: "SessionGetInputCount" | "SessionGetOutputCount",
+      name: "SessionGetInputName" | "SessionGetOutputName",
+    ) => {
       const size: [number] = [0];
       check(ort, ort[count](session, size), `to describe ${this.name}`);
-      const pointers = Array.from({ length: size[0] }, (_, i) => outPointer(ort, name, [session, i, allocator], `to describe ${this.name}`));
-      return { pointers: BigUint64Array.from(pointers), texts: pointers.map((pointer) => koffi.decode(pointer, "char", -1) as string) };
+      const pointers = Array.from({ length: size[0] }, (_, i) =>
+        outPointer(ort, name, [session, i, allocator], `to describe ${this.name}`),
+      );
+      return {
+        pointers: BigUint64Array.from(pointers),
+        texts: pointers.map((pointer) => koffi.decode(pointer, "char", -1) as string),
+      };
     };
     const inputs = names("SessionGetInputCount", "SessionGetInputName");
     const outputs = names("SessionGetOutputCount", "SessionGetOutputName");
@@ -103,7 +116,11 @@ class NativeSession implements Session {
     [this.outputNames, this.#outputNamePointers] = [outputs.texts, outputs.pointers];
   }
 
-  async run(inputs: readonly HostTensor[], outputs: readonly HostTensor[], options: RunOptions = {}): Promise<void> {
+  async run(
+    inputs: readonly HostTensor[],
+    outputs: readonly HostTensor[],
+    options: RunOptions = {},
+  ): Promise<void> {
     const { signal } = options;
     signal?.throwIfAborted();
     const work = this.#start(inputs, outputs, signal);
@@ -115,7 +132,11 @@ class NativeSession implements Session {
     }
   }
 
-  #start(inputs: readonly HostTensor[], outputs: readonly HostTensor[], signal: AbortSignal | undefined): Promise<void> {
+  #start(
+    inputs: readonly HostTensor[],
+    outputs: readonly HostTensor[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { ort } = this.environment;
     const pointers = (tensors: readonly HostTensor[]): BigUint64Array => {
       const array = new BigUint64Array(tensors.length);
@@ -160,7 +181,8 @@ class NativeSession implements Session {
     await Promise.allSettled(this.#running);
     const { ort, allocator } = this.environment;
     if (this.profiling) outPointer(ort, "SessionEndProfiling", [session, allocator], "to end profiling");
-    for (const pointer of [...this.#inputNamePointers, ...this.#outputNamePointers]) ort.AllocatorFree(allocator, pointer);
+    for (const pointer of [...this.#inputNamePointers, ...this.#outputNamePointers])
+      ort.AllocatorFree(allocator, pointer);
     ort.ReleaseSession(session);
   }
 }
@@ -178,7 +200,10 @@ export async function createNativeEngine(options: EngineOptions = {}): Promise<E
   return {
     name: "ort-native",
     capabilities: { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true },
-    async compile(model: Uint8Array, { name = "graph", profilePrefix }: CompileOptions = {}): Promise<Session> {
+    async compile(
+      model: Uint8Array,
+      { name = "graph", profilePrefix }: CompileOptions = {},
+    ): Promise<Session> {
       const settings = outPointer(ort, "CreateSessionOptions", [], "session options");
       const must = (status: unknown): void => check(ort, status, `to compile ${name}`);
       try {
@@ -190,7 +215,12 @@ export async function createNativeEngine(options: EngineOptions = {}): Promise<E
         must(ort.AddSessionConfigEntry(settings, "session.use_env_allocators", "1"));
         must(ort.AddSessionConfigEntry(settings, "session.disable_prepacking", "1"));
         if (profilePrefix !== undefined) must(ort.EnableProfiling(settings, profilePrefix));
-        const session = outPointer(ort, "CreateSessionFromArray", [env, model, model.length, settings], `to compile ${name}`);
+        const session = outPointer(
+          ort,
+          "CreateSessionFromArray",
+          [env, model, model.length, settings],
+          `to compile ${name}`,
+        );
         const native = new NativeSession(name, session, environment, values, profilePrefix !== undefined);
         open.add(native);
         return native;

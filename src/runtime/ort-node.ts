@@ -17,7 +17,11 @@ class NodeSession implements Session {
     this.outputNames = session.outputNames;
   }
 
-  async run(inputs: readonly HostTensor[], outputs: readonly HostTensor[], options: RunOptions = {}): Promise<void> {
+  async run(
+    inputs: readonly HostTensor[],
+    outputs: readonly HostTensor[],
+    options: RunOptions = {},
+  ): Promise<void> {
     options.signal?.throwIfAborted();
     const feeds = Object.fromEntries(
       this.inputNames.map((name, i) => {
@@ -53,8 +57,12 @@ export async function createNodeEngine(options: EngineOptions = {}): Promise<Eng
   return {
     name: "ort-node",
     capabilities: { fusedMatMul: true, bfloat16Inputs: false, asynchronous: false },
-    async compile(model: Uint8Array, { name = "graph", profilePrefix }: CompileOptions = {}): Promise<Session> {
-      const profiling = profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix };
+    async compile(
+      model: Uint8Array,
+      { name = "graph", profilePrefix }: CompileOptions = {},
+    ): Promise<Session> {
+      const profiling =
+        profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix };
       try {
         const session = await InferenceSession.create(model, {
           ...profiling,

@@ -43,16 +43,24 @@ function fault(code: string, summary: string, fields: Readonly<Record<string, un
 
 function checkRow(name: string, row: ArrayLike<number>, length: number, index: number): void {
   if (row.length === length) return;
-  throw fault("batch_shape", `${name}: row ${index} has ${row.length} entries; inputIds has ${length} there.`, {
-    name,
-    row: index,
-  });
+  throw fault(
+    "batch_shape",
+    `${name}: row ${index} has ${row.length} entries; inputIds has ${length} there.`,
+    {
+      name,
+      row: index,
+    },
+  );
 }
 
 function checkToken(id: number, row: number, column: number, size: number): void {
   if (Number.isInteger(id) && id >= 0 && id < size) return;
   const range = size === Infinity ? "a whole number, 0 or more" : `a whole number from 0 to ${size - 1}`;
-  throw fault("token_id", `inputIds: entry ${column} of row ${row} is ${id}; ${range} was expected.`, { row, column, id });
+  throw fault("token_id", `inputIds: entry ${column} of row ${row} is ${id}; ${range} was expected.`, {
+    row,
+    column,
+    id,
+  });
 }
 
 /**
@@ -78,7 +86,11 @@ export function packBatch(batch: Batch, options: PackOptions = {}): PackedBatch 
     const mask = attentionMask?.[b];
     const rowLabels = labels?.[b];
     const rowPositions = positionIds?.[b];
-    for (const [name, other] of Object.entries({ attentionMask: mask, labels: rowLabels, positionIds: rowPositions })) {
+    for (const [name, other] of Object.entries({
+      attentionMask: mask,
+      labels: rowLabels,
+      positionIds: rowPositions,
+    })) {
       if (other !== undefined) checkRow(name, other, row.length, b);
     }
     const start = tokens.length;
@@ -94,7 +106,11 @@ export function packBatch(batch: Batch, options: PackOptions = {}): PackedBatch 
     const length = tokens.length - start;
     if (length === 0) throw fault("row_empty", `Row ${b} of the batch has no token.`, { row: b });
     if (length > maxLength) {
-      throw fault("row_too_long", `Row ${b} has ${length} tokens; the model takes ${maxLength} at most.`, { row: b, length, maxLength });
+      throw fault("row_too_long", `Row ${b} has ${length} tokens; the model takes ${maxLength} at most.`, {
+        row: b,
+        length,
+        maxLength,
+      });
     }
     offsets.push(tokens.length);
   }
@@ -124,7 +140,10 @@ function targets(
       const label = labels[i + 1]!;
       if (label === IGNORED) continue;
       if (!Number.isInteger(label) || label < 0 || label >= vocabularySize) {
-        throw fault("label", `labels: row ${b} holds ${label}, which is neither a token id nor −100.`, { row: b, label });
+        throw fault("label", `labels: row ${b} holds ${label}, which is neither a token id nor −100.`, {
+          row: b,
+          label,
+        });
       }
       supervised.push(i);
       supervisedLabels.push(label);

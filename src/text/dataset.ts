@@ -1,7 +1,12 @@
 import { ConfigError } from "../base/errors.js";
 import { Random } from "../base/random.js";
 import { readOptions } from "../base/read-options.js";
-import { type EncodedExample, encodeExample, type EncodingOptions, encodingOptions } from "./encode-example.js";
+import {
+  type EncodedExample,
+  encodeExample,
+  type EncodingOptions,
+  encodingOptions,
+} from "./encode-example.js";
 import { type Columns, readExamples, type Row } from "./rows.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -46,7 +51,8 @@ export class Dataset {
     const order = new Random(seed).shuffle(this.examples.map((_, i) => i));
     const count = Math.round(this.examples.length * share);
     const chosen = new Set(order.slice(0, count));
-    const pick = (keep: (i: number) => boolean): Dataset => new Dataset(this.examples.filter((_, i) => keep(i)));
+    const pick = (keep: (i: number) => boolean): Dataset =>
+      new Dataset(this.examples.filter((_, i) => keep(i)));
     return { train: pick((i) => !chosen.has(i)), heldOut: pick((i) => chosen.has(i)) };
   }
 
@@ -73,7 +79,10 @@ export function encodeDataset(
   const encoded = readExamples(rows, columns).map((example) => encodeExample(example, tokenizer, settings));
   const useful = encoded.filter((example) => example.trained > 0);
   if (useful.length > 0) return new Dataset(useful, encoded.length - useful.length);
-  const longest = encoded.reduce((most, { inputIds, truncated }) => Math.max(most, inputIds.length + truncated), 0);
+  const longest = encoded.reduce(
+    (most, { inputIds, truncated }) => Math.max(most, inputIds.length + truncated),
+    0,
+  );
   throw new ConfigError({
     code: "nothing_to_train",
     summary: `None of the ${encoded.length} rows has a token left to learn.`,

@@ -4,7 +4,11 @@ import type { Message, Tokenizer } from "./tokenizer.js";
 
 /** How examples become tokens. */
 export const encodingOptions = {
-  maxLength: integer({ default: 1024, min: 2, doc: "Longest example in tokens; what is over is cut off at the end." }),
+  maxLength: integer({
+    default: 1024,
+    min: 2,
+    doc: "Longest example in tokens; what is over is cut off at the end.",
+  }),
   lossOn: choice({
     values: ["completion", "all"],
     default: "completion",
@@ -36,7 +40,10 @@ function commonPrefix(a: readonly number[], b: readonly number[]): number {
 }
 
 /** Ranges of tokens that are the assistant's, found by rendering the conversation up to each of its turns. */
-function encodeChat(messages: readonly Message[], tokenizer: Tokenizer): { ids: number[]; learnt: [number, number][] } {
+function encodeChat(
+  messages: readonly Message[],
+  tokenizer: Tokenizer,
+): { ids: number[]; learnt: [number, number][] } {
   const encode = (text: string): number[] => tokenizer.encode(text, { addSpecialTokens: false });
   const ids = encode(tokenizer.applyChatTemplate(messages));
   const learnt: [number, number][] = [];
@@ -50,7 +57,10 @@ function encodeChat(messages: readonly Message[], tokenizer: Tokenizer): { ids: 
   return { ids, learnt };
 }
 
-function encodePlain(example: Exclude<Example, { kind: "chat" }>, tokenizer: Tokenizer): { ids: number[]; learnt: [number, number][] } {
+function encodePlain(
+  example: Exclude<Example, { kind: "chat" }>,
+  tokenizer: Tokenizer,
+): { ids: number[]; learnt: [number, number][] } {
   const end = tokenizer.eosTokenIds.slice(0, 1);
   if (example.kind === "text") {
     const ids = [...tokenizer.encode(example.text), ...end];
@@ -65,7 +75,11 @@ function encodePlain(example: Exclude<Example, { kind: "chat" }>, tokenizer: Tok
  * An example as tokens and labels. Prompts and completions become a conversation where the tokenizer has a chat template, so
  * that the model is trained in the form it will be asked in.
  */
-export function encodeExample(example: Example, tokenizer: Tokenizer, options: EncodingOptions): EncodedExample {
+export function encodeExample(
+  example: Example,
+  tokenizer: Tokenizer,
+  options: EncodingOptions,
+): EncodedExample {
   const asChat =
     example.kind === "chat"
       ? example.messages
@@ -76,7 +90,9 @@ export function encodeExample(example: Example, tokenizer: Tokenizer, options: E
           ]
         : undefined;
   const { ids, learnt } =
-    asChat === undefined ? encodePlain(example as Exclude<Example, { kind: "chat" }>, tokenizer) : encodeChat(asChat, tokenizer);
+    asChat === undefined
+      ? encodePlain(example as Exclude<Example, { kind: "chat" }>, tokenizer)
+      : encodeChat(asChat, tokenizer);
   const labels = options.lossOn === "all" ? [...ids] : ids.map(() => IGNORED);
   for (const [from, to] of learnt) for (let i = from; i < to; i += 1) labels[i] = ids[i]!;
   const kept = Math.min(ids.length, options.maxLength);

@@ -11,7 +11,12 @@ export interface Row {
 /** A row in one of the shapes that training knows. */
 export type Example =
   | { readonly kind: "chat"; readonly source: string; readonly messages: readonly Message[] }
-  | { readonly kind: "completion"; readonly source: string; readonly prompt: string; readonly completion: string }
+  | {
+      readonly kind: "completion";
+      readonly source: string;
+      readonly prompt: string;
+      readonly completion: string;
+    }
   | { readonly kind: "text"; readonly source: string; readonly text: string };
 
 /** Columns of a file under other names: `{ prompt: "question", completion: "answer" }`. */
@@ -54,7 +59,8 @@ function readMessages(source: string, list: unknown, role: string, content: stri
     if (typeof text !== "string") return { fault: `message ${i + 1} has no text in "${content}"` };
     messages.push({ ...item, role: known, content: text });
   }
-  if (!messages.some((message) => message.role === "assistant")) return { fault: "no message is the assistant's" };
+  if (!messages.some((message) => message.role === "assistant"))
+    return { fault: "no message is the assistant's" };
   return { kind: "chat", source, messages };
 }
 
@@ -84,14 +90,25 @@ function readInstruction(source: string, value: Value): Reading {
 function readRow({ source, value }: Row): Reading {
   if ("messages" in value) return readMessages(source, value["messages"], "role", "content");
   if ("conversations" in value) return readMessages(source, value["conversations"], "from", "value");
-  if ("prompt" in value && "completion" in value) return readCompletion(source, value["prompt"], value["completion"]);
+  if ("prompt" in value && "completion" in value)
+    return readCompletion(source, value["prompt"], value["completion"]);
   if ("instruction" in value && "output" in value) return readInstruction(source, value);
   if ("text" in value) {
-    return isText(value["text"]) ? { kind: "text", source, text: value["text"] } : { fault: "its text is empty" };
+    return isText(value["text"])
+      ? { kind: "text", source, text: value["text"] }
+      : { fault: "its text is empty" };
   }
   const keys = Object.keys(value);
   const near = keys.flatMap((key) => {
-    const [match] = suggest(key, ["messages", "conversations", "prompt", "completion", "instruction", "output", "text"]);
+    const [match] = suggest(key, [
+      "messages",
+      "conversations",
+      "prompt",
+      "completion",
+      "instruction",
+      "output",
+      "text",
+    ]);
     return match === undefined ? [] : [`${key} → ${match}?`];
   });
   const hint = near.length > 0 ? ` (${near.join(", ")})` : "";
@@ -99,7 +116,9 @@ function readRow({ source, value }: Row): Reading {
 }
 
 function renamed({ source, value }: Row, columns: Columns): Row {
-  const entries = Object.entries(columns).flatMap(([name, column]) => (column in value ? [[name, value[column]]] : []));
+  const entries = Object.entries(columns).flatMap(([name, column]) =>
+    column in value ? [[name, value[column]]] : [],
+  );
   return { source, value: { ...value, ...(Object.fromEntries(entries) as Value) } };
 }
 
@@ -125,7 +144,9 @@ export function readExamples(rows: readonly Row[], columns: Columns = {}): Examp
         ["rows", shown.join("\n")],
         ["shapes", KNOWN.join("\n")],
       ],
-      fixes: ['rename columns: { prompt: "question", completion: "answer" }   (--columns prompt=question,completion=answer)'],
+      fixes: [
+        'rename columns: { prompt: "question", completion: "answer" }   (--columns prompt=question,completion=answer)',
+      ],
       fields: { faults },
     });
   }

@@ -5,7 +5,12 @@ import type { Parameter } from "../nn/parameter.js";
 export const adamWOptions = {
   learningRate: number({ default: 2e-4, min: 0, doc: "Step size; what the schedule multiplies." }),
   beta1: number({ default: 0.9, min: 0, below: 1, doc: "Decay of the mean of gradients, 0 to below 1." }),
-  beta2: number({ default: 0.999, min: 0, below: 1, doc: "Decay of the mean of squared gradients, 0 to below 1." }),
+  beta2: number({
+    default: 0.999,
+    min: 0,
+    below: 1,
+    doc: "Decay of the mean of squared gradients, 0 to below 1.",
+  }),
   epsilon: number({ default: 1e-8, above: 0, doc: "Added to the root of the second mean, above 0." }),
   weightDecay: number({ default: 0, min: 0, doc: "Share of a weight taken off per unit of learning rate." }),
   amsgrad: flag({ default: false, doc: "Divides by the largest second mean there was." }),

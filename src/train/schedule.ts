@@ -36,7 +36,11 @@ export interface Scheduler {
 }
 
 /** The factor on the learning rate at a step, counted from 0. */
-export function scheduleFactor(name: ScheduleName, step: number, { warmupSteps = 0, totalSteps }: ScheduleOptions): number {
+export function scheduleFactor(
+  name: ScheduleName,
+  step: number,
+  { warmupSteps = 0, totalSteps }: ScheduleOptions,
+): number {
   const warmup = name === "constant" ? 0 : warmupSteps;
   if (step < warmup) return step / Math.max(1, warmup);
   return SCHEDULES[name]((step - warmup) / Math.max(1, totalSteps - warmup));
@@ -56,7 +60,10 @@ export function getScheduler(name: ScheduleName, optimizer: Rated, options: Sche
     throw new ConfigError({
       code: "schedule_unknown",
       summary: `There is no schedule called "${name}".`,
-      facts: [...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []), ["schedules", scheduleNames.join(", ")]],
+      facts: [
+        ...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []),
+        ["schedules", scheduleNames.join(", ")],
+      ],
       fields: { name },
     });
   }

@@ -53,7 +53,8 @@ function* steps(dataset: Dataset, settings: TrainOptions, epoch: number): Genera
   for (let i = 0; i < order.length; i += rowsOfStep) {
     const rows = order.slice(i, i + rowsOfStep).map((row) => dataset.examples[row]!);
     const batches: EncodedExample[][] = [];
-    for (let j = 0; j < rows.length; j += settings.batchSize) batches.push(rows.slice(j, j + settings.batchSize));
+    for (let j = 0; j < rows.length; j += settings.batchSize)
+      batches.push(rows.slice(j, j + settings.batchSize));
     yield batches;
   }
 }
@@ -69,15 +70,21 @@ interface StepFacts {
 /** Stops the run where the loss or a gradient is not finite; the step has not been applied then. */
 function checkFinite(facts: StepFacts, parameters: readonly Parameter[], settings: TrainOptions): void {
   if (Number.isFinite(facts.loss) && Number.isFinite(facts.gradNorm)) return;
-  const bad = (values: Float32Array): number => values.reduce((count, value) => count + (Number.isFinite(value) ? 0 : 1), 0);
+  const bad = (values: Float32Array): number =>
+    values.reduce((count, value) => count + (Number.isFinite(value) ? 0 : 1), 0);
   const first = parameters.find(({ grad }) => grad !== undefined && bad(grad) > 0);
   const where =
     first === undefined
       ? "the loss itself; all gradients are finite"
       : `gradient of ${first.name} (${bad(first.grad!).toLocaleString("en")} of ${first.size.toLocaleString("en")} values)`;
   const rows = facts.batches.flat().map(({ source }) => source);
-  const shown = rows.length > 6 ? `${rows.slice(0, 5).join(", ")} and ${rows.length - 5} more` : rows.join(", ");
-  const loss = Number.isNaN(facts.loss) ? "NaN" : Number.isFinite(facts.loss) ? String(facts.loss) : "infinite";
+  const shown =
+    rows.length > 6 ? `${rows.slice(0, 5).join(", ")} and ${rows.length - 5} more` : rows.join(", ");
+  const loss = Number.isNaN(facts.loss)
+    ? "NaN"
+    : Number.isFinite(facts.loss)
+      ? String(facts.loss)
+      : "infinite";
   throw new NonFiniteError({
     code: "loss_not_finite",
     summary: Number.isFinite(facts.loss)
@@ -86,7 +93,10 @@ function checkFinite(facts: StepFacts, parameters: readonly Parameter[], setting
     facts: [
       ["first", where],
       ["rows", shown],
-      ["settings", `learningRate ${settings.learningRate}, maxGradNorm ${settings.maxGradNorm === 0 ? "off" : settings.maxGradNorm}`],
+      [
+        "settings",
+        `learningRate ${settings.learningRate}, maxGradNorm ${settings.maxGradNorm === 0 ? "off" : settings.maxGradNorm}`,
+      ],
       ["kept", `the adapter as it was after step ${facts.step - 1}`],
     ],
     fixes: [`learningRate: ${settings.learningRate / 10}`, "maxGradNorm: 1"],
@@ -103,7 +113,11 @@ function checkFinite(facts: StepFacts, parameters: readonly Parameter[], setting
  * @example
  * for await (const event of train(model, dataset, { epochs: 1, batchSize: 4 })) console.log(event);
  */
-export async function* train(model: Trainable, dataset: Dataset, options: TrainRunOptions = {}): AsyncGenerator<TrainEvent> {
+export async function* train(
+  model: Trainable,
+  dataset: Dataset,
+  options: TrainRunOptions = {},
+): AsyncGenerator<TrainEvent> {
   const { evalDataset, signal, ...named } = options;
   const settings = readOptions(trainOptions, named, { source: "train" });
   const parameters = model.trainableParameters();
@@ -116,10 +130,12 @@ export async function* train(model: Trainable, dataset: Dataset, options: TrainR
   });
   const stepsOfEpoch = Math.ceil(dataset.length / (settings.batchSize * settings.gradientAccumulation));
   const totalSteps = settings.maxSteps ?? Math.max(1, Math.round(settings.epochs * stepsOfEpoch));
-  const warmupSteps = settings.warmupSteps > 0 ? settings.warmupSteps : Math.round(settings.warmupRatio * totalSteps);
+  const warmupSteps =
+    settings.warmupSteps > 0 ? settings.warmupSteps : Math.round(settings.warmupRatio * totalSteps);
   const scheduler = getScheduler(settings.lrSchedulerType, optimizer, { warmupSteps, totalSteps });
   const started = performance.now();
-  const size = (list: Iterable<{ readonly size: number }>): number => [...list].reduce((sum, one) => sum + one.size, 0);
+  const size = (list: Iterable<{ readonly size: number }>): number =>
+    [...list].reduce((sum, one) => sum + one.size, 0);
   yield {
     type: "start",
     totalSteps,

@@ -39,7 +39,9 @@ export interface VerificationReport {
 }
 
 function baseFingerprints(base: CausalLanguageModel): Map<string, string> {
-  return new Map([...base.namedParameters()].map((parameter) => [parameter.name, fingerprint(parameter.tensor)]));
+  return new Map(
+    [...base.namedParameters()].map((parameter) => [parameter.name, fingerprint(parameter.tensor)]),
+  );
 }
 
 /** Remembers the bytes of every base tensor and the values of the active adapter. */
@@ -58,7 +60,9 @@ export function takeSnapshot(model: PeftModel): Snapshot {
  */
 export function verifyOnlyAdapterMoved(model: PeftModel, before: Snapshot): VerificationReport {
   const after = baseFingerprints(model.base);
-  const baseChanged = [...before.base].filter(([name, value]) => after.get(name) !== value).map(([name]) => name);
+  const baseChanged = [...before.base]
+    .filter(([name, value]) => after.get(name) !== value)
+    .map(([name]) => name);
   const { tensors } = model.adapter();
   const adapterUnmoved = [...before.adapter]
     .filter(([name, values]) => tensors.get(name)!.data.every((value, i) => Object.is(value, values[i])))

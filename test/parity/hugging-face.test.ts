@@ -36,14 +36,19 @@ function realRows(values: Float32Array, mask: readonly (readonly number[])[], wi
 }
 
 /** Trains five steps the way the Python script did. */
-async function trainFiveSteps(model: PeftModel, fixture: Awaited<ReturnType<typeof openFixture>>): Promise<number[]> {
+async function trainFiveSteps(
+  model: PeftModel,
+  fixture: Awaited<ReturnType<typeof openFixture>>,
+): Promise<number[]> {
   const { facts } = fixture;
   const optimizer = new AdamW(model.trainableParameters(), {
     learningRate: facts.learning_rate,
     weightDecay: facts.weight_decay,
   });
   const scheduler =
-    facts.schedule === null ? undefined : getScheduler(facts.schedule, optimizer, { warmupSteps: 2, totalSteps: 5 });
+    facts.schedule === null
+      ? undefined
+      : getScheduler(facts.schedule, optimizer, { warmupSteps: 2, totalSteps: 5 });
   const losses: number[] = [];
   for (let step = 0; step < 5; step += 1) {
     const { loss } = await model.backward(toBatch(facts.batch));
@@ -67,11 +72,18 @@ describe.each(["ort-native", "ort-node"] as const)("%s", (engineName) => {
 
     test("base: logits and loss, padded on either side", async () => {
       const { fixture, base } = await open();
-      for (const [side, raw] of [["base", fixture.facts.batch], ["base.left", fixture.facts.left]] as const) {
+      for (const [side, raw] of [
+        ["base", fixture.facts.batch],
+        ["base.left", fixture.facts.left],
+      ] as const) {
         const { logits, loss } = await base.forward(toBatch(raw));
         expect(logits.dims).toEqual([3, 11, 97]);
         const mask = raw.attention_mask;
-        expectClose(`${side} logits`, realRows(logits.data, mask, 97), realRows(fixture.tensor(`${side}.logits`), mask, 97));
+        expectClose(
+          `${side} logits`,
+          realRows(logits.data, mask, 97),
+          realRows(fixture.tensor(`${side}.logits`), mask, 97),
+        );
         expect(loss).toBeCloseTo(fixture.tensor(`${side}.loss`)[0]!, 4);
       }
       await base.close();
@@ -89,34 +101,43 @@ describe.each(["ort-native", "ort-node"] as const)("%s", (engineName) => {
       await base.close();
     });
 
-    test.each([["all products kept", Infinity], ["everything computed again", 0]] as const)(
-      "adapter: logits, gradients and weights after five steps; %s",
-      async (_, activationBytes) => {
-        const { fixture, base } = await open(activationBytes);
-        const model = await PeftModel.fromPretrained(base, fixture.adapter, { isTrainable: true });
-        const batch = toBatch(fixture.facts.batch);
-        const mask = fixture.facts.batch.attention_mask;
-        const { logits } = await model.forward(batch);
-        expectClose("logits", realRows(logits.data, mask, 97), realRows(fixture.tensor("adapter.logits"), mask, 97));
-        await model.backward(batch);
-        const trained = model.trainableParameters();
-        expect(trained.map((p) => `adapter.grad.${p.name}`).sort()).toEqual(fixture.names("adapter.grad.").sort());
-        for (const p of trained) {
-          expectClose(`gradient of ${p.name}`, p.grad!, fixture.tensor(`adapter.grad.${p.name}`), { absolute: 1e-5, relative: 1e-3 });
-          p.grad = undefined;
-        }
-        const losses = await trainFiveSteps(model, fixture);
-        expectClose("losses", losses, fixture.facts.losses);
-        for (const p of trained) {
-          // Where a gradient is noise, Adam makes a full step of its sign: only entries above noise are compared.
-          const gradient = fixture.tensor(`adapter.grad.${p.name}`);
-          const clear = (values: Float32Array) => values.map((v, i) => (Math.abs(gradient[i]!) > 1e-5 ? v : 0));
-          expectClose(p.name, clear(p.data), clear(fixture.tensor(`trained.${p.name}`)));
-        }
-        expect(base.runner.pool.inUse).toBe(0);
-        await base.close();
-      },
-    );
+    test.each([
+      ["all products kept", Infinity],
+      ["everything computed again", 0],
+    ] as const)("adapter: logits, gradients and weights after five steps; %s", async (_, activationBytes) => {
+      const { fixture, base } = await open(activationBytes);
+      const model = await PeftModel.fromPretrained(base, fixture.adapter, { isTrainable: true });
+      const batch = toBatch(fixture.facts.batch);
+      const mask = fixture.facts.batch.attention_mask;
+      const { logits } = await model.forward(batch);
+      expectClose(
+        "logits",
+        realRows(logits.data, mask, 97),
+        realRows(fixture.tensor("adapter.logits"), mask, 97),
+      );
+      await model.backward(batch);
+      const trained = model.trainableParameters();
+      expect(trained.map((p) => `adapter.grad.${p.name}`).sort()).toEqual(
+        fixture.names("adapter.grad.").sort(),
+      );
+      for (const p of trained) {
+        expectClose(`gradient of ${p.name}`, p.grad!, fixture.tensor(`adapter.grad.${p.name}`), {
+          absolute: 1e-5,
+          relative: 1e-3,
+        });
+        p.grad = undefined;
+      }
+      const losses = await trainFiveSteps(model, fixture);
+      expectClose("losses", losses, fixture.facts.losses);
+      for (const p of trained) {
+        // Where a gradient is noise, Adam makes a full step of its sign: only entries above noise are compared.
+        const gradient = fixture.tensor(`adapter.grad.${p.name}`);
+        const clear = (values: Float32Array) => values.map((v, i) => (Math.abs(gradient[i]!) > 1e-5 ? v : 0));
+        expectClose(p.name, clear(p.data), clear(fixture.tensor(`trained.${p.name}`)));
+      }
+      expect(base.runner.pool.inUse).toBe(0);
+      await base.close();
+    });
 
     test("saved adapter is the file of Python, tensor by tensor", async () => {
       const { fixture, base } = await open();
@@ -128,12 +149,22 @@ describe.each(["ort-native", "ort-node"] as const)("%s", (engineName) => {
         [folder, fixture.adapter].map((path) => openSafetensors(join(path, "adapter_model.safetensors"))),
       );
       const extra = [...theirs!.tensors.keys()].filter((key) => !key.includes("lora_"));
-      expect([...ours!.tensors.keys()].sort()).toEqual([...theirs!.tensors.keys()].filter((key) => !extra.includes(key)).sort());
+      expect([...ours!.tensors.keys()].sort()).toEqual(
+        [...theirs!.tensors.keys()].filter((key) => !extra.includes(key)).sort(),
+      );
       for (const key of ours!.tensors.keys()) expect(ours!.read(key)).toEqual(theirs!.read(key));
       const config = (path: string) =>
         JSON.parse(readFileSync(join(path, "adapter_config.json"), "utf8")) as Record<string, unknown>;
       const [a, b] = [config(folder), config(fixture.adapter)];
-      for (const key of ["peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "task_type"]) {
+      for (const key of [
+        "peft_type",
+        "r",
+        "lora_alpha",
+        "use_rslora",
+        "rank_pattern",
+        "alpha_pattern",
+        "task_type",
+      ]) {
         expect(a[key], key).toEqual(b[key]);
       }
       expect(new Set([a["target_modules"]].flat())).toEqual(new Set([b["target_modules"]].flat()));
@@ -143,26 +174,39 @@ describe.each(["ort-native", "ort-node"] as const)("%s", (engineName) => {
 });
 
 describe("merging", () => {
-  test.each(fixtureNames.filter((name) => name !== "llama-linear"))("%s: merged logits, saved and opened again", async (name) => {
-    const fixture = await openFixture(name);
-    const batch = toBatch(fixture.facts.batch);
-    const mask = fixture.facts.batch.attention_mask;
-    const half = fixture.facts.stored_dtype !== "float32";
-    const base = await AutoModelForCausalLM.fromPretrained(fixture.model, { dtype: "float32" });
-    const model = await PeftModel.fromPretrained(base, fixture.adapter, { isTrainable: true });
-    await trainFiveSteps(model, fixture);
-    const merged = await model.mergeAndUnload();
-    const expected = realRows(fixture.tensor("merged.logits"), mask, 97);
-    const tolerance = { absolute: 2e-3 };
-    expectClose("merged", realRows((await merged.forward(batch)).logits.data, mask, 97), expected, tolerance);
-    const folder = mkdtempSync(join(tmpdir(), "peft-"));
-    folders.push(folder);
-    await merged.savePretrained(folder, { dtype: half ? "float32" : "auto" });
-    const again = await AutoModelForCausalLM.fromPretrained(folder);
-    expectClose("opened again", realRows((await again.forward(batch)).logits.data, mask, 97), expected, tolerance);
-    await again.close();
-    await base.close();
-  });
+  test.each(fixtureNames.filter((name) => name !== "llama-linear"))(
+    "%s: merged logits, saved and opened again",
+    async (name) => {
+      const fixture = await openFixture(name);
+      const batch = toBatch(fixture.facts.batch);
+      const mask = fixture.facts.batch.attention_mask;
+      const half = fixture.facts.stored_dtype !== "float32";
+      const base = await AutoModelForCausalLM.fromPretrained(fixture.model, { dtype: "float32" });
+      const model = await PeftModel.fromPretrained(base, fixture.adapter, { isTrainable: true });
+      await trainFiveSteps(model, fixture);
+      const merged = await model.mergeAndUnload();
+      const expected = realRows(fixture.tensor("merged.logits"), mask, 97);
+      const tolerance = { absolute: 2e-3 };
+      expectClose(
+        "merged",
+        realRows((await merged.forward(batch)).logits.data, mask, 97),
+        expected,
+        tolerance,
+      );
+      const folder = mkdtempSync(join(tmpdir(), "peft-"));
+      folders.push(folder);
+      await merged.savePretrained(folder, { dtype: half ? "float32" : "auto" });
+      const again = await AutoModelForCausalLM.fromPretrained(folder);
+      expectClose(
+        "opened again",
+        realRows((await again.forward(batch)).logits.data, mask, 97),
+        expected,
+        tolerance,
+      );
+      await again.close();
+      await base.close();
+    },
+  );
 });
 
 test.each(["llama", "qwen2"])("%s: full fine-tuning gradients of every weight", async (name) => {
@@ -171,7 +215,12 @@ test.each(["llama", "qwen2"])("%s: full fine-tuning gradients of every weight", 
   base.setTrainable(true);
   await base.backward(toBatch(fixture.facts.batch));
   const names = fixture.names("full.grad.");
-  expect(base.trainableParameters().map((p) => `full.grad.${p.name}`).sort()).toEqual(names.sort());
+  expect(
+    base
+      .trainableParameters()
+      .map((p) => `full.grad.${p.name}`)
+      .sort(),
+  ).toEqual(names.sort());
   for (const p of base.trainableParameters()) {
     expectClose(p.name, p.grad!, fixture.tensor(`full.grad.${p.name}`), { absolute: 1e-5, relative: 1e-3 });
   }
@@ -179,10 +228,15 @@ test.each(["llama", "qwen2"])("%s: full fine-tuning gradients of every weight", 
 });
 
 test("schedules", () => {
-  const rates = JSON.parse(readFileSync(join(fixturesFolder, "schedules.json"), "utf8")) as Record<string, number[]>;
+  const rates = JSON.parse(readFileSync(join(fixturesFolder, "schedules.json"), "utf8")) as Record<
+    string,
+    number[]
+  >;
   for (const [key, expected] of Object.entries(rates)) {
     const [name, warmup] = key.split("/") as [ScheduleName, string];
-    const ours = expected.map((_, step) => 0.5 * scheduleFactor(name, step, { warmupSteps: Number(warmup), totalSteps: 20 }));
+    const ours = expected.map(
+      (_, step) => 0.5 * scheduleFactor(name, step, { warmupSteps: Number(warmup), totalSteps: 20 }),
+    );
     expectClose(key, ours, expected, { absolute: 1e-12 });
   }
 });

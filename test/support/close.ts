@@ -7,7 +7,12 @@ export interface Difference {
 }
 
 /** The largest |a − b| − relative |b| and where it is. */
-export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>, absolute: number, relative: number): Difference {
+export function difference(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  absolute: number,
+  relative: number,
+): Difference {
   let [worst, index, beyond] = [0, -1, 0];
   for (let i = 0; i < expected.length; i += 1) {
     const gap = Math.abs(actual[i]! - expected[i]!);
