@@ -19,7 +19,7 @@ const KINDS = {
   27: "substance",
   28: "time",
 };
-const TRAIN = 280;
+const TRAIN = 560;
 const TEST = 42;
 
 const wordNet = fetchWordNet();

@@ -9,6 +9,16 @@ import type { AttentionStage, TokenBatch } from "./stage.js";
 /** Queries of one tile: enough for the matrix product to be efficient, few enough to skip most of the masked half. */
 const TILE = 256;
 
+/** Short rows are run together up to this many tokens: a call costs more than the products that the mask throws away. */
+const GROUP = 128;
+
+/** Consecutive rows of a batch that are run together. */
+interface Group {
+  readonly start: number;
+  readonly end: number;
+  readonly tiles: readonly Tile[];
+}
+
 interface Tile {
   /** Queries of the tile, counted over the batch. */
   readonly queries: readonly [start: number, end: number];
@@ -20,7 +30,7 @@ interface Tile {
 /** Runs attention stages row by row and tile by tile. */
 export class AttentionRunner {
   readonly #masks = new Map<string, HostTensor>();
-  readonly #tiles = new WeakMap<TokenBatch, Map<string, Tile[][]>>();
+  readonly #groups = new WeakMap<TokenBatch, Map<string, Group[]>>();
 
   constructor(readonly sessions: SessionCache) {}
 
@@ -69,38 +79,83 @@ export class AttentionRunner {
     return mask;
   }
 
-  #plan(stage: AttentionStage, batch: TokenBatch, past: (row: number) => number): Tile[][] {
+  /** Tiles of one row that has `past` tokens in the cache; queries are counted over the batch. */
+  #rowTiles(stage: AttentionStage, start: number, end: number, past: number): Tile[] {
     const { causal, heads, keyValueHeads } = stage;
     const window = stage.window ?? Infinity;
-    return Array.from({ length: batch.rowOffsets.length - 1 }, (_, row) => {
-      const [start, end] = [batch.rowOffsets[row]!, batch.rowOffsets[row + 1]!];
-      const before = past(row);
-      const tiles: Tile[] = [];
-      // Tiles of equal size, so that a row just over the limit is not cut into a large and a tiny one.
-      const size = Math.ceil((end - start) / Math.ceil((end - start) / TILE));
-      for (let from = start; from < end; from += size) {
-        const to = Math.min(from + size, end);
-        const first = before + from - start;
-        const low = Math.max(0, first - window + 1);
-        const high = causal ? before + to - start : before + end - start;
-        const needsMask = causal && to - from > 1;
-        const mask = needsMask
-          ? this.#mask(heads / keyValueHeads, to - from, high - low, first - low, window)
-          : undefined;
-        tiles.push({ queries: [from, to], keys: [low, high], mask });
-      }
-      return tiles;
-    });
+    // Tiles of equal size, so that a row just over the limit is not cut into a large and a tiny one.
+    const size = Math.ceil((end - start) / Math.ceil((end - start) / TILE));
+    const tiles: Tile[] = [];
+    for (let from = start; from < end; from += size) {
+      const to = Math.min(from + size, end);
+      const first = past + from - start;
+      const low = Math.max(0, first - window + 1);
+      const high = past + (causal ? to : end) - start;
+      const masked = causal && to - from > 1;
+      const mask = masked
+        ? this.#mask(heads / keyValueHeads, to - from, high - low, first - low, window)
+        : undefined;
+      tiles.push({ queries: [from, to], keys: [low, high], mask });
+    }
+    return tiles;
   }
 
-  /** Tiles without a cache depend on the batch alone, so the layers share them. */
-  #planFor(stage: AttentionStage, batch: TokenBatch): Tile[][] {
+  /** Mask of several whole rows that are run as one: tokens see their own row alone. */
+  #groupMask(stage: AttentionStage, lengths: readonly number[]): HostTensor {
+    const total = lengths.reduce((sum, length) => sum + length, 0);
+    const groups = stage.heads / stage.keyValueHeads;
+    const window = stage.window ?? Infinity;
+    const data = new Float32Array(groups * total * total).fill(-Infinity);
+    let start = 0;
+    for (const length of lengths) {
+      for (let t = 0; t < length; t += 1) {
+        const from = start + Math.max(0, stage.causal ? t - window + 1 : 0);
+        const to = start + (stage.causal ? t + 1 : length);
+        for (let g = 0; g < groups; g += 1) {
+          const row = (g * total + start + t) * total;
+          data.fill(0, row + from, row + to);
+        }
+      }
+      start += length;
+    }
+    return hostTensor("float32", [groups * total, total], data);
+  }
+
+  /** Rows put together where they are short; without a cache the plan depends on the batch alone, so the layers share it. */
+  #planFor(stage: AttentionStage, batch: TokenBatch): Group[] {
     const key = [stage.heads, stage.keyValueHeads, stage.causal, stage.window].join();
-    const plans = this.#tiles.get(batch) ?? new Map<string, Tile[][]>();
-    this.#tiles.set(batch, plans);
-    const plan = plans.get(key) ?? this.#plan(stage, batch, () => 0);
+    const plans = this.#groups.get(batch) ?? new Map<string, Group[]>();
+    this.#groups.set(batch, plans);
+    const known = plans.get(key);
+    if (known !== undefined) return known;
+    const { rowOffsets } = batch;
+    const plan: Group[] = [];
+    for (let row = 0; row + 1 < rowOffsets.length;) {
+      const start = rowOffsets[row]!;
+      let last = row + 1;
+      while (last + 1 < rowOffsets.length && rowOffsets[last + 1]! - start <= GROUP) last += 1;
+      const end = rowOffsets[last]!;
+      const lengths = Array.from(
+        { length: last - row },
+        (_, i) => rowOffsets[row + i + 1]! - rowOffsets[row + i]!,
+      );
+      const tiles: Tile[] =
+        lengths.length === 1
+          ? this.#rowTiles(stage, start, end, 0)
+          : [{ queries: [start, end], keys: [0, end - start], mask: this.#groupMask(stage, lengths) }];
+      plan.push({ start, end, tiles });
+      row = last;
+    }
     plans.set(key, plan);
     return plan;
+  }
+
+  /** With a cache every row has keys of its own, so each is run by itself. */
+  #cachedPlan(stage: AttentionStage, batch: TokenBatch, cache: KeyValueCache): Group[] {
+    return Array.from({ length: batch.rowOffsets.length - 1 }, (_, row) => {
+      const [start, end] = [batch.rowOffsets[row]!, batch.rowOffsets[row + 1]!];
+      return { start, end, tiles: this.#rowTiles(stage, start, end, cache.length(stage.layer, row)) };
+    });
   }
 
   /** Writes the context of every token. */
@@ -111,14 +166,11 @@ export class AttentionRunner {
     options: RunOptions & { readonly cache?: KeyValueCache | undefined },
   ): Promise<void> {
     const { cache } = options;
-    const plan = cache
-      ? this.#plan(stage, batch, (row) => cache.length(stage.layer, row))
-      : this.#planFor(stage, batch);
-    for (const [row, tiles] of plan.entries()) {
-      const [start, end] = [batch.rowOffsets[row]!, batch.rowOffsets[row + 1]!];
+    const plan = cache === undefined ? this.#planFor(stage, batch) : this.#cachedPlan(stage, batch, cache);
+    for (const [row, { start, end, tiles }] of plan.entries()) {
       let keys = rowsOf(streams.key, start, end);
       let values = rowsOf(streams.value, start, end);
-      if (cache) ({ keys, values } = cache.append(stage.layer, row, keys, values));
+      if (cache !== undefined) ({ keys, values } = cache.append(stage.layer, row, keys, values));
       for (const { queries, keys: seen, mask } of tiles) {
         const session = await this.#session(stage, mask !== undefined, "forward");
         const inputs = [rowsOf(streams.query, ...queries), rowsOf(keys, ...seen), rowsOf(values, ...seen)];
@@ -136,9 +188,7 @@ export class AttentionRunner {
     results: { dQuery: HostTensor; dKey: HostTensor; dValue: HostTensor },
     options: RunOptions,
   ): Promise<void> {
-    for (const [row, tiles] of this.#planFor(stage, batch).entries()) {
-      const start = batch.rowOffsets[row]!;
-      const end = batch.rowOffsets[row + 1]!;
+    for (const { start, end, tiles } of this.#planFor(stage, batch)) {
       const accumulate = tiles.length > 1;
       if (accumulate) {
         for (const gradient of [results.dKey, results.dValue]) {

@@ -1,15 +1,15 @@
 import { BYTES_PER_ELEMENT, type DType } from "../base/tensor-type.js";
 import { elementCount, type HostTensor, viewData } from "../base/host-tensor.js";
 
-/** Sizes are rounded up to an eighth of a power of two, so that batches of similar length share buffers. */
-function sizeClass(bytes: number): number {
-  const unit = Math.max(4096, 2 ** (Math.ceil(Math.log2(Math.max(bytes, 1))) - 3));
-  return Math.ceil(bytes / unit) * unit;
-}
+const ALIGNMENT = 4096;
 
-/** Memory for activations, handed out and taken back; nothing new is allocated once a step has been seen. */
+/** A free block serves a request that fills at least this share of it. */
+const LEAST_FILL = 0.6;
+
+/** Memory for activations, handed out and taken back; nothing new is allocated once batches of a size have been seen. */
 export class BufferPool {
-  readonly #free = new Map<number, ArrayBuffer[]>();
+  /** Free blocks, smallest first. */
+  #free: ArrayBuffer[] = [];
   readonly #owned = new WeakMap<HostTensor, ArrayBuffer>();
   /** Bytes handed out now, the most there ever were, and all bytes held. */
   inUse = 0;
@@ -18,18 +18,41 @@ export class BufferPool {
 
   acquire(dtype: DType, dims: readonly number[]): HostTensor {
     const count = elementCount(dims);
-    const bytes = sizeClass(count * BYTES_PER_ELEMENT[dtype]);
-    const buffer = this.#free.get(bytes)?.pop() ?? this.#allocate(bytes);
-    this.inUse += bytes;
+    const bytes = Math.max(1, Math.ceil((count * BYTES_PER_ELEMENT[dtype]) / ALIGNMENT)) * ALIGNMENT;
+    const buffer = this.#take(bytes) ?? this.#allocate(bytes);
+    this.inUse += buffer.byteLength;
     this.peak = Math.max(this.peak, this.inUse);
     const tensor = { dtype, dims, data: viewData(dtype, buffer, 0, count) };
     this.#owned.set(tensor, buffer);
     return tensor;
   }
 
+  /** Index of the first free block of at least so many bytes. */
+  #search(bytes: number): number {
+    let [low, high] = [0, this.#free.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#free[middle]!.byteLength < bytes) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #take(bytes: number): ArrayBuffer | undefined {
+    const at = this.#search(bytes);
+    const block = this.#free[at];
+    if (block === undefined || bytes < LEAST_FILL * block.byteLength) return undefined;
+    this.#free.splice(at, 1);
+    return block;
+  }
+
   #allocate(bytes: number): ArrayBuffer {
-    // A batch of another length leaves free blocks that it cannot use: they go before new ones come.
-    if (this.held - this.inUse > bytes) this.trim();
+    // Batches of another size leave blocks that nothing fits any more: as much as comes is let go, the largest first.
+    for (let freed = 0; freed < bytes && this.held - this.inUse > this.inUse + bytes;) {
+      const block = this.#free.pop()!;
+      freed += block.byteLength;
+      this.held -= block.byteLength;
+    }
     this.held += bytes;
     return new ArrayBuffer(bytes);
   }
@@ -40,15 +63,13 @@ export class BufferPool {
     if (buffer === undefined) return;
     this.#owned.delete(tensor);
     this.inUse -= buffer.byteLength;
-    const free = this.#free.get(buffer.byteLength);
-    if (free === undefined) this.#free.set(buffer.byteLength, [buffer]);
-    else free.push(buffer);
+    this.#free.splice(this.#search(buffer.byteLength), 0, buffer);
   }
 
   /** Lets go of everything that is not handed out. */
   trim(): void {
-    for (const [bytes, buffers] of this.#free) this.held -= bytes * buffers.length;
-    this.#free.clear();
+    for (const block of this.#free) this.held -= block.byteLength;
+    this.#free = [];
   }
 }
 

@@ -45,7 +45,8 @@ describe("tokenizer", () => {
   });
 
   test("a conversation without a template", () => {
-    expect(messageOf(() => plain.applyChatTemplate([{ role: "user", content: "hi" }]))).toMatchInlineSnapshot(`
+    expect(messageOf(() => plain.applyChatTemplate([{ role: "user", content: "hi" }])))
+      .toMatchInlineSnapshot(`
       "The model has no chat template, so it cannot be given a conversation.
       fix: give plain text instead of messages
        or: use an instruction-tuned model"
@@ -56,21 +57,42 @@ describe("tokenizer", () => {
 describe("rows", () => {
   test("every shape", () => {
     const kinds = readExamples([
-      row({ messages: [{ role: "user", content: "q" }, { role: "assistant", content: "a" }] }),
-      row({ conversations: [{ from: "human", value: "q" }, { from: "gpt", value: "a" }] }),
+      row({
+        messages: [
+          { role: "user", content: "q" },
+          { role: "assistant", content: "a" },
+        ],
+      }),
+      row({
+        conversations: [
+          { from: "human", value: "q" },
+          { from: "gpt", value: "a" },
+        ],
+      }),
       row({ prompt: "q", completion: "a" }),
       row({ prompt: [{ role: "user", content: "q" }], completion: [{ role: "assistant", content: "a" }] }),
       row({ instruction: "do", input: "this", output: "done" }),
       row({ instruction: "do", output: "done", system: "be kind" }),
       row({ text: "words" }),
     ]);
-    expect(kinds.map(({ kind }) => kind)).toEqual(["chat", "chat", "completion", "chat", "completion", "chat", "text"]);
+    expect(kinds.map(({ kind }) => kind)).toEqual([
+      "chat",
+      "chat",
+      "completion",
+      "chat",
+      "completion",
+      "chat",
+      "text",
+    ]);
     expect(kinds[4]).toMatchObject({ prompt: "do\nthis", completion: "done" });
     expect(kinds[1]).toMatchObject({ messages: [{ role: "user" }, { role: "assistant" }] });
   });
 
   test("columns under other names", () => {
-    const [example] = readExamples([row({ question: "q", answer: "a" })], { prompt: "question", completion: "answer" });
+    const [example] = readExamples([row({ question: "q", answer: "a" })], {
+      prompt: "question",
+      completion: "answer",
+    });
     expect(example).toMatchObject({ kind: "completion", prompt: "q", completion: "a" });
   });
 
@@ -97,7 +119,11 @@ describe("rows", () => {
 });
 
 describe("loss masks", () => {
-  const learnt = (value: Record<string, unknown>, lossOn: "completion" | "all" = "completion", t = tokenizer) => {
+  const learnt = (
+    value: Record<string, unknown>,
+    lossOn: "completion" | "all" = "completion",
+    t = tokenizer,
+  ) => {
     const [example] = readExamples([row(value)]);
     return describeExample(encodeExample(example!, t, { ...options, lossOn }), t)
       .filter((stretch) => stretch.learnt)
@@ -127,8 +153,12 @@ describe("loss masks", () => {
 
   test("rows whose answer is cut off are left out and counted; where none remains it is an error", () => {
     const rows = [row({ prompt: "x".repeat(60), completion: "a" }), row({ prompt: "q", completion: "a" }, 2)];
-    expect(encodeDataset(rows, tokenizer, { maxLength: 50 }).summary).toMatchObject({ rows: 1, skippedRows: 1 });
-    expect(messageOf(() => encodeDataset(rows.slice(0, 1), tokenizer, { maxLength: 50 }))).toMatchInlineSnapshot(`
+    expect(encodeDataset(rows, tokenizer, { maxLength: 50 }).summary).toMatchObject({
+      rows: 1,
+      skippedRows: 1,
+    });
+    expect(messageOf(() => encodeDataset(rows.slice(0, 1), tokenizer, { maxLength: 50 })))
+      .toMatchInlineSnapshot(`
       "None of the 1 rows has a token left to learn.
         maxLength    50 tokens
         longest row  82 tokens
@@ -138,7 +168,8 @@ describe("loss masks", () => {
   });
 
   test("an option out of bounds", () => {
-    expect(messageOf(() => encodeDataset([row({ text: "a" })], tokenizer, { maxLength: 1 }))).toMatchInlineSnapshot(`
+    expect(messageOf(() => encodeDataset([row({ text: "a" })], tokenizer, { maxLength: 1 })))
+      .toMatchInlineSnapshot(`
       "data set has an option that cannot be used.
         maxLength  1 is too small; at least 2 was expected"
     `);
@@ -148,9 +179,18 @@ describe("loss masks", () => {
 describe("batches", () => {
   test("padding on either side is dropped, labels shift within their row", () => {
     const packed = packBatch({
-      inputIds: [[5, 6, 7, 0], [0, 0, 8, 9]],
-      attentionMask: [[1, 1, 1, 0], [0, 0, 1, 1]],
-      labels: [[-100, 6, 7, -100], [-100, -100, -100, 9]],
+      inputIds: [
+        [5, 6, 7, 0],
+        [0, 0, 8, 9],
+      ],
+      attentionMask: [
+        [1, 1, 1, 0],
+        [0, 0, 1, 1],
+      ],
+      labels: [
+        [-100, 6, 7, -100],
+        [-100, -100, -100, 9],
+      ],
     });
     expect([...packed.tokens]).toEqual([5, 6, 7, 8, 9]);
     expect([...packed.rowOffsets]).toEqual([0, 3, 5]);
@@ -161,7 +201,9 @@ describe("batches", () => {
   });
 
   test("typed arrays and ragged rows", () => {
-    const packed = packBatch({ inputIds: [Int32Array.of(1, 2), BigInt64Array.of(3n) as unknown as number[]] });
+    const packed = packBatch({
+      inputIds: [Int32Array.of(1, 2), BigInt64Array.of(3n) as unknown as number[]],
+    });
     expect([...packed.tokens]).toEqual([1, 2, 3]);
     expect(packed.labels).toBeUndefined();
   });
@@ -180,7 +222,10 @@ describe("batches", () => {
   });
 
   test("the order of an epoch depends on seed and epoch alone", () => {
-    const data = encodeDataset(Array.from({ length: 20 }, (_, i) => row({ text: `row ${i}` }, i)), tokenizer);
+    const data = encodeDataset(
+      Array.from({ length: 20 }, (_, i) => row({ text: `row ${i}` }, i)),
+      tokenizer,
+    );
     const order = (seed: number, epoch: number) => data.order({ shuffle: true, seed, epoch });
     expect(order(1, 0)).toEqual(order(1, 0));
     expect(order(1, 1)).not.toEqual(order(1, 0));
@@ -197,7 +242,10 @@ describe("data files", () => {
     return join(folder, name);
   };
   const failure = async (path: string): Promise<string> =>
-    readRows(path).then(() => "read", (error: unknown) => (error as Error).message.replaceAll(folder, "DIR"));
+    readRows(path).then(
+      () => "read",
+      (error: unknown) => (error as Error).message.replaceAll(folder, "DIR"),
+    );
 
   test("lines, lists and tables", async () => {
     expect(await readRows(write("a.jsonl", '\uFEFF{"text":"x"}\n\n{"text":"y"}\n'))).toEqual([
@@ -223,7 +271,9 @@ describe("data files", () => {
       "DIR/bad.json does not hold a list of objects.
       fix: write [ { ... }, { ... } ], or one object a line in a .jsonl file"
     `);
-    expect(await failure(write("empty.jsonl", "\n"))).toMatchInlineSnapshot(`"DIR/empty.jsonl holds no rows."`);
+    expect(await failure(write("empty.jsonl", "\n"))).toMatchInlineSnapshot(
+      `"DIR/empty.jsonl holds no rows."`,
+    );
     expect(await failure(write("a.parquet", "PAR1"))).toMatchInlineSnapshot(`
       "DIR/a.parquet is of no kind that can be read.
         kinds  .jsonl, .ndjson, .json, .csv"

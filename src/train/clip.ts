@@ -21,7 +21,8 @@ export function clipGradNorm(parameters: Iterable<Parameter>, maxNorm: number): 
   const list = [...parameters];
   const norm = gradientNorm(list);
   const factor = maxNorm / (norm + 1e-6);
-  if (factor >= 1) return norm;
+  // A norm that is no number would spoil the gradients that are still good; the caller stops on it.
+  if (factor >= 1 || !Number.isFinite(norm)) return norm;
   for (const { grad } of list) {
     if (grad === undefined) continue;
     for (let i = 0; i < grad.length; i += 1) grad[i]! *= factor;

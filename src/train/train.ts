@@ -72,11 +72,13 @@ function checkFinite(facts: StepFacts, parameters: readonly Parameter[], setting
   if (Number.isFinite(facts.loss) && Number.isFinite(facts.gradNorm)) return;
   const bad = (values: Float32Array): number =>
     values.reduce((count, value) => count + (Number.isFinite(value) ? 0 : 1), 0);
-  const first = parameters.find(({ grad }) => grad !== undefined && bad(grad) > 0);
+  const weight = parameters.find(({ data }) => bad(data) > 0);
+  const first = weight ?? parameters.find(({ grad }) => grad !== undefined && bad(grad) > 0);
+  const values = weight?.data ?? first?.grad;
   const where =
-    first === undefined
-      ? "the loss itself; all gradients are finite"
-      : `gradient of ${first.name} (${bad(first.grad!).toLocaleString("en")} of ${first.size.toLocaleString("en")} values)`;
+    first === undefined || values === undefined
+      ? "the loss itself; all weights and gradients are finite"
+      : `${weight === undefined ? "gradient of " : ""}${first.name} (${bad(values).toLocaleString("en")} of ${first.size.toLocaleString("en")} values)`;
   const rows = facts.batches.flat().map(({ source }) => source);
   const shown =
     rows.length > 6 ? `${rows.slice(0, 5).join(", ")} and ${rows.length - 5} more` : rows.join(", ");
@@ -99,7 +101,10 @@ function checkFinite(facts: StepFacts, parameters: readonly Parameter[], setting
       ],
       ["kept", `the adapter as it was after step ${facts.step - 1}`],
     ],
-    fixes: [`learningRate: ${settings.learningRate / 10}`, "maxGradNorm: 1"],
+    fixes: [
+      `learningRate: ${settings.learningRate / 10}`,
+      ...(settings.maxGradNorm === 0 ? ["maxGradNorm: 1"] : []),
+    ],
     fields: { step: facts.step, loss: facts.loss, gradNorm: facts.gradNorm, first: first?.name, rows },
   });
 }

@@ -4,7 +4,9 @@ import type { TokenizerFiles } from "../../src/files/checkpoint.js";
 function byteCharacters(): string[] {
   let extra = 0;
   return Array.from({ length: 256 }, (_, b) =>
-    (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174 ? String.fromCodePoint(b) : String.fromCodePoint(256 + extra++),
+    (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174
+      ? String.fromCodePoint(b)
+      : String.fromCodePoint(256 + extra++),
   );
 }
 
@@ -21,7 +23,13 @@ export function tinyTokenizerFiles(options: { readonly template?: boolean } = {}
     tokenizer: {
       version: "1.0",
       added_tokens: SPECIAL.map((content, id) => ({
-        id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true,
+        id,
+        content,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        special: true,
       })),
       normalizer: null,
       pre_tokenizer: byteLevel,
