@@ -41,7 +41,7 @@ function describe(value: unknown, issue: z.core.$ZodIssue): string {
   if (issue.code === "invalid_value")
     return `${got}${at} is not one of ${issue.values.map(String).join(", ")}`;
   if (issue.code === "invalid_type") {
-    const kind = issue.expected === "int" ? "a whole number" : issue.expected;
+    const kind = issue.expected === "int" ? "a whole number" : `a ${issue.expected}`;
     return `${got}${at} is not ${kind}`;
   }
   return `${got}${at} is not what was expected`;

@@ -5,6 +5,7 @@ import { findModel } from "../auto/auto-model.js";
 import { loadWeights } from "../auto/load-weights.js";
 import { integer, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
+import { toSnakeCase } from "../base/spelling.js";
 import { dataPath, modelPath } from "../cli/embedded.js";
 import { formatBytes, formatCount } from "../cli/format.js";
 import { moduleTree } from "../cli/module-tree.js";
@@ -81,15 +82,15 @@ async function inspectAdapter(folder: string, terminal: Terminal): Promise<void>
       parameters += shape.reduce((a, b) => a * b, 1);
       bytes += byteLength;
     }
-    terminal.line(`method       ${peftType}`);
-    terminal.line(`base model   ${baseModel ?? "(not said)"}`);
+    terminal.line(`method             ${peftType}`);
+    terminal.line(`base model         ${baseModel ?? "(not said)"}`);
     for (const [key, value] of Object.entries(settings)) {
       const empty =
         value === undefined || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
-      if (!empty) terminal.line(`${key.padEnd(12)} ${JSON.stringify(value)}`);
+      if (!empty) terminal.line(`${toSnakeCase(key).padEnd(18)} ${JSON.stringify(value)}`);
     }
     terminal.line(
-      `parameters   ${formatCount(parameters)} in ${weights.tensors.size} tensors, ${formatBytes(bytes)}`,
+      `parameters         ${formatCount(parameters)} in ${weights.tensors.size} tensors, ${formatBytes(bytes)}`,
     );
     terminal.line();
     for (const [key, count] of shapes) terminal.line(`${String(count).padStart(4)} × ${key}`);
