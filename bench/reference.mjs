@@ -12,7 +12,9 @@ const json = (name) => JSON.parse(readFileSync(join(reference, name), "utf8"));
 const { losses, answer, question, prompt } = json("reference.json");
 const base = await AutoModelForCausalLM.fromPretrained(model);
 
-const text = base.tokenizer.applyChatTemplate([{ role: "user", content: question }], { addGenerationPrompt: true });
+const text = base.tokenizer.applyChatTemplate([{ role: "user", content: question }], {
+  addGenerationPrompt: true,
+});
 const ids = base.tokenizer.encode(text, { addSpecialTokens: false });
 const same = (a, b) => a.length === b.length && a.every((value, i) => value === b[i]);
 const [ours] = await generate(base, [ids], { maxNewTokens: 64 });
@@ -28,7 +30,9 @@ for (const [i, raw] of json("batches.json").entries()) {
   optimizer.zeroGrad();
   const off = Math.abs(loss / losses[i] - 1);
   worst = Math.max(worst, off);
-  console.log(`step ${i + 1}: ${loss.toFixed(6)}  reference ${losses[i].toFixed(6)}  relative ${off.toExponential(1)}`);
+  console.log(
+    `step ${i + 1}: ${loss.toFixed(6)}  reference ${losses[i].toFixed(6)}  relative ${off.toExponential(1)}`,
+  );
 }
 console.log(`worst relative difference of ${losses.length} losses: ${worst.toExponential(2)} (allowed 1e-3)`);
 const [after] = await generate(base, [ids], { maxNewTokens: 64 });

