@@ -1,4 +1,5 @@
 import { CheckpointError, type Fact } from "../base/errors.js";
+import { firstFew } from "../base/first-few.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../base/half.js";
 import { suggest } from "../base/suggest.js";
 import type { Checkpoint } from "../files/checkpoint.js";
@@ -12,13 +13,6 @@ export type WeightDType = "auto" | "float32" | "float16" | "bfloat16";
 
 /** Buffers that old checkpoints hold and no model needs. */
 const NEEDLESS = /rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$|position_ids$/;
-
-const MOST_SHOWN = 5;
-
-function list(lines: readonly string[]): string {
-  const rest = lines.length - MOST_SHOWN;
-  return [...lines.slice(0, MOST_SHOWN), ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n");
-}
 
 /** The same numbers in another float type, rounded to nearest. */
 export function convertTensor(tensor: HostTensor, dtype: DType): HostTensor {
@@ -101,9 +95,9 @@ function weightsError(
   unexpected: readonly string[],
 ): CheckpointError {
   const facts: Fact[] = [];
-  if (missing.length > 0) facts.push(["missing", list(missing)]);
-  if (misshapen.length > 0) facts.push(["wrong size", list(misshapen)]);
-  if (unexpected.length > 0) facts.push(["not used", list(unexpected)]);
+  if (missing.length > 0) facts.push(["missing", firstFew(missing)]);
+  if (misshapen.length > 0) facts.push(["wrong size", firstFew(misshapen)]);
+  if (unexpected.length > 0) facts.push(["not used", firstFew(unexpected)]);
   const [first] = missing;
   const near = first === undefined ? [] : suggest(first.split(" ")[0]!, unexpected);
   if (near.length > 0) facts.push(["nearest", near.join(", ")]);

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../base/errors.js";
+import { firstFew } from "../base/first-few.js";
 import type { HostTensor } from "../base/host-tensor.js";
 import { openGguf } from "./gguf.js";
 import { readJsonObject } from "./json-file.js";
@@ -51,12 +52,7 @@ async function openShards(folder: string): Promise<SafetensorsFile[]> {
     throw new CheckpointError({
       code: "shard_missing",
       summary: `${folder} lacks ${absent.length} of the ${files.length} files that its index names.`,
-      facts: [
-        [
-          "missing",
-          [...absent.slice(0, 5), ...(absent.length > 5 ? [`and ${absent.length - 5} more`] : [])].join("\n"),
-        ],
-      ],
+      facts: [["missing", firstFew(absent)]],
       fixes: ["fetch the missing files again"],
       fields: { folder, absent },
     });

@@ -3,6 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { parse } from "csv-parse/sync";
 import { ConfigError } from "../base/errors.js";
+import { firstFew } from "../base/first-few.js";
 import { parseJson } from "./json-file.js";
 
 /** A row of a data file, with where it stands. */
@@ -40,11 +41,10 @@ function readLines(text: string, path: string): DataRow[] {
     }
   }
   if (faults.length === 0) return rows;
-  const shown = [...faults.slice(0, 5), ...(faults.length > 5 ? [`and ${faults.length - 5} more`] : [])];
   throw dataError(
     "row_syntax",
     `${path} has ${faults.length === 1 ? "a line that is" : `${faults.length} lines that are`} not a JSON object.`,
-    [["lines", shown.join("\n")]],
+    [["lines", firstFew(faults)]],
     ["write one JSON object on each line, without line breaks inside"],
   );
 }

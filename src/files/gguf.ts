@@ -71,6 +71,7 @@ export async function openGguf(path: string): Promise<Checkpoint> {
       const bytes = file.bytes(tensor.offset, byteLength(tensor, path, file.byteLength));
       let data: Float32Array = new Float32Array(elementCount(tensor.shape));
       blockTypes[tensor.type]!.decode(bytes, data);
+      file.forget(tensor.offset, bytes.length);
       const heads = interleavedHeads(header, tensor.name);
       if (heads !== undefined) data = uninterleaveHeads(data, heads, tensor.shape[1] ?? 1);
       return hostTensor("float32", tensor.shape, data);

@@ -1,4 +1,5 @@
 import { CheckpointError, ConfigError, type Fact } from "../base/errors.js";
+import { firstFew } from "../base/first-few.js";
 import { optionError, optionFaults } from "../base/read-options.js";
 import { toCamelCase, toSnakeCase } from "../base/spelling.js";
 import { suggest } from "../base/suggest.js";
@@ -131,10 +132,7 @@ export function checkAdapterTensors(
   );
   if (missing.length + unexpected.length + misshapen.length === 0) return;
   const lines = (entries: readonly (readonly [string, readonly number[]])[]): string =>
-    [
-      ...entries.slice(0, 5).map(([name, shape]) => `${name}  (${shape.join(", ")})`),
-      ...(entries.length > 5 ? [`and ${entries.length - 5} more`] : []),
-    ].join("\n");
+    firstFew(entries.map(([name, shape]) => `${name}  (${shape.join(", ")})`));
   const facts: Fact[] = [];
   if (missing.length > 0) facts.push(["missing", lines(missing)]);
   if (unexpected.length > 0) facts.push(["not used", lines(unexpected)]);

@@ -1,4 +1,5 @@
 import { ConfigError } from "../base/errors.js";
+import { firstFew } from "../base/first-few.js";
 import { suggest } from "../base/suggest.js";
 import type { Message } from "./tokenizer.js";
 
@@ -136,12 +137,11 @@ export function readExamples(rows: readonly Row[], columns: Columns = {}): Examp
     else examples.push(reading);
   }
   if (faults.length > 0) {
-    const shown = [...faults.slice(0, 5), ...(faults.length > 5 ? [`and ${faults.length - 5} more`] : [])];
     throw new ConfigError({
       code: "row_shape",
       summary: `${faults.length} of ${rows.length} rows cannot be trained on.`,
       facts: [
-        ["rows", shown.join("\n")],
+        ["rows", firstFew(faults)],
         ["shapes", KNOWN.join("\n")],
       ],
       fixes: [
