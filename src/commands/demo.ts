@@ -89,9 +89,9 @@ export const demo = defineCommand({
       );
       terminal.line(model.trainableParametersLine());
       const { verification } = await runTraining(model, dataset, {
-        epochs: 4,
+        epochs: 2,
         batchSize: 16,
-        learningRate: 3e-3,
+        learningRate: 2e-3,
         lrSchedulerType: "cosine",
         warmupRatio: 0.05,
         weightDecay: 0.01,

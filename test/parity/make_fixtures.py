@@ -1,8 +1,13 @@
 """Makes test/fixtures: tiny random models, and what Hugging Face's transformers and peft compute with them.
 
-Run in a virtual environment with test/parity/requirements.txt installed, from the root of the repository:
+From the root of the repository, in a virtual environment with the pinned versions (a few seconds, two cores, no network):
+    pip install -r test/parity/requirements.txt
     python test/parity/make_fixtures.py
-The fixtures are committed; the tests need no Python. Versions are written to test/fixtures/manifest.json.
+Two runs write the same bytes. The fixtures are committed; the tests need no Python.
+
+A case is a folder: model/ and adapter/ as save_pretrained writes them, facts.json (batches, prompts, greedy answers, losses of five
+AdamW steps and their settings) and expected.safetensors. test/fixtures/manifest.json lists the versions and what each case holds;
+test/fixtures/schedules.json has the learning rates of 20 steps by schedule and warm-up.
 """
 import json
 import shutil
@@ -48,6 +53,28 @@ def cases():
     yield "qwen2", Qwen2ForCausalLM(Qwen2Config(**SIZES)), dict(r=4, lora_alpha=8, target_modules=ALL), dict(schedule="linear")
     yield ("qwen3", Qwen3ForCausalLM(Qwen3Config(**{**SIZES, "head_dim": 16}, tie_word_embeddings=True)),
            dict(r=4, lora_alpha=8, target_modules=r".*\.layers\.[02]\..*(q_proj|down_proj)"), {})
+
+
+# What the tensors of expected.safetensors are, by the beginning of their names.
+HOLDS = {
+    "base.": "logits and loss of the model alone, padded right and (left.) left",
+    "full.grad.": "gradients of all base weights",
+    "adapter.": "logits and loss with the adapter, padded right and (left.) left",
+    "adapter.grad.": "gradients of the adapter before the first step",
+    "trained.": "the adapter after five AdamW steps",
+    "merged.": "logits after merging the trained adapter",
+}
+
+
+def save_adapter(model, folder):
+    """As save_pretrained does it, without the model card and with target_modules, a set, in a fixed order."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))
 
 
 def randomise(model, generator):
@@ -119,9 +146,12 @@ def fixture(name, model, lora, extra):
         if "lora_" in key:
             p.data.copy_(torch.randn(p.shape, generator=generator) * 0.15)
     wrapped.eval()
-    wrapped.save_pretrained(folder / "adapter")
+    save_adapter(wrapped, folder / "adapter")
     with torch.no_grad():
-        expected["adapter.logits"] = wrapped(**batch).logits
+        out = wrapped(**batch)
+        expected["adapter.logits"], expected["adapter.loss"] = out.logits, out.loss
+        out = wrapped(**padded_left)
+        expected["adapter.left.logits"], expected["adapter.left.loss"] = out.logits, out.loss
     answers["adapter"] = greedy(wrapped)
     trained = {k: p for k, p in wrapped.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(trained.values(), lr=1e-2, weight_decay=0.01)
@@ -142,11 +172,8 @@ def fixture(name, model, lora, extra):
         optimizer.zero_grad()
     for key, p in trained.items():
         expected[f"trained.{key}"] = p.detach().clone()
-    merged = None
-    if name != "llama-linear":
-        merged = wrapped.merge_and_unload()
-        with torch.no_grad():
-            expected["merged.logits"] = merged(**batch).logits
+    with torch.no_grad():
+        expected["merged.logits"] = wrapped.merge_and_unload()(**batch).logits
     save_file({k: v.detach().float().contiguous() for k, v in expected.items()}, folder / "expected.safetensors")
     facts = dict(
         batch={k: v.tolist() for k, v in batch.items()},
@@ -156,7 +183,8 @@ def fixture(name, model, lora, extra):
         stored_dtype=str(stored).removeprefix("torch."),
     )
     (folder / "facts.json").write_text(json.dumps(facts))
-    return dict(case=name, lora={k: v for k, v in lora.items()}, **extra)
+    return dict(case=name, model_type=model.config.model_type, stored_dtype=facts["stored_dtype"], lora=lora, **extra,
+                holds={kind: what for kind, what in HOLDS.items() if any(key.startswith(kind) for key in expected)})
 
 
 def schedules():
