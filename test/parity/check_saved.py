@@ -1,11 +1,16 @@
-"""Loads what peft.js saved with Python and compares logits; needs the environment of make_fixtures.py and a build.
+"""Loads what peft.js saved with Python's peft and transformers and compares logits; needs the environment of make_fixtures.py.
 
-    python test/parity/check_saved.py
-For every fixture: node trains the adapter for two steps, saves it and the merged model, and writes the logits that it computes;
-Python's PEFT and transformers load both folders and have to give the same.
+    python test/parity/check_saved.py                              every fixture; needs a build
+    python test/parity/check_saved.py BASE ADAPTER BATCH LOGITS    one adapter on its base
+    python test/parity/check_saved.py MERGED BATCH LOGITS          one merged model
+BATCH is a JSON file with input_ids and attention_mask, or one that has these under "batch". LOGITS is a safetensors file with a
+tensor `logits` (B, T, V), the expected numbers; FILE:NAME takes another tensor. Padding is not compared.
+Without arguments: for every fixture, node trains an adapter for two steps, saves it and the merged model, and writes the logits that
+it computes; Python has to load both folders and to give the same. Exit code 1 if anything differs by more than 1e-4.
 """
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+LIMIT = 1e-4
 NODE = """
 import { AdamW, AutoModelForCausalLM, getPeftModel, writeSafetensors } from "./dist/index.js";
 import { readFileSync } from "node:fs";
@@ -32,18 +38,51 @@ await (await adapted.mergeAndUnload()).savePretrained(`${out}/merged`);
 await writeSafetensors(`${out}/logits.safetensors`, [["adapter", before], ["merged", await logits()]]);
 """
 
-for facts_path in sorted(Path("test/fixtures").glob("*/facts.json")):
-    model = facts_path.parent / "model"
-    batch = {k: torch.tensor(v) for k, v in json.loads(facts_path.read_text())["batch"].items()}
-    real = batch["attention_mask"].bool()
-    with tempfile.TemporaryDirectory() as out:
-        subprocess.run(["node", "--input-type=module", "-e", NODE, str(model), out], check=True)
-        ours = load_file(f"{out}/logits.safetensors")
-        base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-        adapted = PeftModel.from_pretrained(base, f"{out}/adapter").eval()
-        merged = AutoModelForCausalLM.from_pretrained(f"{out}/merged", dtype=torch.float32).eval()
-        with torch.no_grad():
-            for name, loaded in [("adapter", adapted), ("merged", merged)]:
-                gap = (loaded(**batch).logits - ours[name])[real].abs().max().item()
-                print(f"{facts_path.parent.name:16} {name:8} largest difference {gap:.1e}")
-                assert gap < 1e-3, (facts_path, name, gap)
+
+def load(base, adapter=None):
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    return (model if adapter is None else PeftModel.from_pretrained(model, adapter)).eval()
+
+
+def agrees(label, model, batch_path, logits_path):
+    """Prints the largest difference over the real tokens and whether it is within the limit."""
+    raw = json.loads(Path(batch_path).read_text())
+    raw = raw.get("batch", raw)
+    mask = torch.tensor(raw["attention_mask"])
+    file, name = logits_path.split(":") if ":" in logits_path else (logits_path, "logits")
+    expected = load_file(file)[name]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor(raw["input_ids"]), attention_mask=mask).logits
+    if logits.shape != expected.shape:
+        print(f"{label}: logits are {tuple(logits.shape)}, expected {tuple(expected.shape)}")
+        return False
+    gap = (logits - expected)[mask.bool()].abs().max().item()
+    print(f"{label}: largest difference {gap:.1e}, allowed {LIMIT:.0e}")
+    # A NaN compares false, so it fails.
+    return gap < LIMIT
+
+
+def all_fixtures():
+    results = []
+    for facts in sorted(Path("test/fixtures").glob("*/facts.json")):
+        model = facts.parent / "model"
+        with tempfile.TemporaryDirectory() as out:
+            subprocess.run(["node", "--input-type=module", "-e", NODE, str(model), out], check=True)
+            logits = f"{out}/logits.safetensors"
+            name = facts.parent.name
+            results.append(agrees(f"{name} adapter", load(model, f"{out}/adapter"), facts, f"{logits}:adapter"))
+            results.append(agrees(f"{name} merged", load(f"{out}/merged"), facts, f"{logits}:merged"))
+    return len(results) > 0 and all(results)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case []:
+            ok = all_fixtures()
+        case [base, adapter, batch, logits]:
+            ok = agrees(adapter, load(base, adapter), batch, logits)
+        case [merged, batch, logits]:
+            ok = agrees(merged, load(merged), batch, logits)
+        case _:
+            sys.exit(__doc__)
+    sys.exit(0 if ok else 1)
