@@ -79,4 +79,4 @@ else:
         optimizer.zero_grad()
         first = first or time.time() - started
         rates.append(int(batch["attention_mask"].sum()) / (time.time() - began))
-    print(json.dumps(dict(tokensPerSecond=statistics.median(rates[1:]), firstStepSeconds=first, peakBytes=peak())))
+    print(json.dumps(dict(tokensPerSecond=statistics.median(rates[1:] or rates), firstStepSeconds=first, peakBytes=peak())))
