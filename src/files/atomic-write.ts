@@ -3,8 +3,20 @@ import { access, mkdir, open, rename, rm, statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ConfigError, OutOfMemoryError, type PeftError } from "../base/errors.js";
 
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "no permission",
+  EPERM: "no permission",
+  EROFS: "the disk is read-only",
+  ENOTDIR: "a file is in the way",
+  EEXIST: "a file is in the way",
+  EISDIR: "a folder is in the way",
+  ENOTEMPTY: "a folder is in the way",
+};
+
+let written = 0;
+
 /** The error of a failed write, or the cause itself where it is none of the known ones. */
-function writeError(path: string, error: unknown): PeftError | unknown {
+export function writeError(path: string, error: unknown): PeftError | unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new OutOfMemoryError({
@@ -16,13 +28,8 @@ function writeError(path: string, error: unknown): PeftError | unknown {
       cause: error,
     });
   }
-  if (code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR" || code === "EEXIST") {
-    const reason =
-      code === "EROFS"
-        ? "the disk is read-only"
-        : code === "ENOTDIR" || code === "EEXIST"
-          ? "a file is in the way"
-          : "no permission";
+  const reason = code === undefined ? undefined : REASONS[code];
+  if (reason !== undefined) {
     return new ConfigError({
       code: "folder_not_writable",
       summary: `${path} cannot be written: ${reason}.`,
@@ -51,7 +58,8 @@ export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+  written += 1;
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}-${written}.tmp`);
   try {
     await mkdir(dirname(path), { recursive: true });
     const handle = await open(temporary, "w");
@@ -66,10 +74,18 @@ export async function writeFileAtomic(
       await handle.close();
     }
     await rename(temporary, path);
+    await syncFolder(dirname(path));
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
     throw writeError(path, error);
   }
+}
+
+/** Makes a new name survive a power cut, on systems that can. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
 }
 
 async function writeAll(handle: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {

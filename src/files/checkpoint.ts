@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import type { HostTensor } from "../base/host-tensor.js";
+import { findTensor } from "./find-tensor.js";
 import { openGguf } from "./gguf.js";
 import { readJsonObject } from "./json-file.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
@@ -46,7 +47,9 @@ function notFound(path: string, code: string, summary: string, fixes: readonly s
 async function openShards(folder: string): Promise<SafetensorsFile[]> {
   const indexPath = join(folder, "model.safetensors.index.json");
   const index = await readJsonObject(indexPath);
-  const files = [...new Set(Object.values((index["weight_map"] ?? {}) as Record<string, string>))];
+  const map = Object.entries((index["weight_map"] ?? {}) as Record<string, unknown>);
+  // Shards lie beside their index: a name that leads elsewhere is not followed.
+  const files = [...new Set(map.map(([, file]) => basename(String(file))))];
   const absent = files.filter((file) => !existsSync(join(folder, file)));
   if (absent.length > 0 || files.length === 0) {
     throw new CheckpointError({
@@ -59,7 +62,18 @@ async function openShards(folder: string): Promise<SafetensorsFile[]> {
   }
   const open: SafetensorsFile[] = [];
   try {
-    for (const file of files) open.push(await openSafetensors(join(folder, basename(file))));
+    for (const file of files) open.push(await openSafetensors(join(folder, file)));
+    const held = new Set(open.flatMap(({ tensors }) => [...tensors.keys()]));
+    const lost = map.filter(([name]) => !held.has(name)).map(([name, file]) => `${name}  in ${String(file)}`);
+    if (lost.length > 0) {
+      throw new CheckpointError({
+        code: "index_lies",
+        summary: `The index of ${folder} names ${lost.length === 1 ? "a tensor" : `${lost.length} tensors`} that its files do not hold.`,
+        facts: [["missing", firstFew(lost)]],
+        fixes: ["fetch the model again: the index and the files are of different versions"],
+        fields: { folder, lost: lost.length },
+      });
+    }
   } catch (error) {
     for (const file of open) file.close();
     throw error;
@@ -76,14 +90,21 @@ async function readTokenizerFiles(folder: string): Promise<TokenizerFiles | unde
   if (tokenizer === undefined) return undefined;
   const config = (await optionalJson(join(folder, "tokenizer_config.json"))) ?? {};
   const templatePath = join(folder, "chat_template.jinja");
-  const chatTemplate = existsSync(templatePath) ? await readFile(templatePath, "utf8") : undefined;
+  const inJson = (await optionalJson(join(folder, "chat_template.json")))?.["chat_template"];
+  const chatTemplate = existsSync(templatePath)
+    ? await readFile(templatePath, "utf8")
+    : typeof inJson === "string"
+      ? inJson
+      : undefined;
   return { tokenizer, config, chatTemplate };
 }
 
-async function openFolder(folder: string): Promise<Checkpoint> {
+/** Opens a folder; `only` is the one file of weights to be read, where a file was named and not the folder. */
+async function openFolder(folder: string, only?: string): Promise<Checkpoint> {
   const names = await readdir(folder);
-  const sharded = names.includes("model.safetensors.index.json");
-  if (!sharded && !names.includes("model.safetensors")) {
+  const sharded = only === undefined && names.includes("model.safetensors.index.json");
+  const single = only ?? "model.safetensors";
+  if (!sharded && !names.includes(single)) {
     const gguf = names.filter((name) => name.endsWith(".gguf"));
     if (gguf.length === 1) return openGguf(join(folder, gguf[0]!));
     const other = names.filter((name) => /\.(bin|pt|pth|h5|onnx)$/.test(name));
@@ -119,9 +140,7 @@ async function openFolder(folder: string): Promise<Checkpoint> {
     optionalJson(join(folder, "generation_config.json")),
     readTokenizerFiles(folder),
   ]);
-  const files = sharded
-    ? await openShards(folder)
-    : [await openSafetensors(join(folder, "model.safetensors"))];
+  const files = sharded ? await openShards(folder) : [await openSafetensors(join(folder, single))];
   const home = new Map(
     files.flatMap((file) => [...file.tensors.keys()].map((name) => [name, file] as const)),
   );
@@ -130,10 +149,10 @@ async function openFolder(folder: string): Promise<Checkpoint> {
     format: "safetensors",
     names: () => [...home.keys()],
     describe(name) {
-      const { dtype, shape } = home.get(name)!.tensors.get(name)!;
+      const { dtype, shape } = findTensor(findTensor(home, name, folder).tensors, name, folder);
       return { dtype, shape, storedAs: dtype };
     },
-    read: (name) => home.get(name)!.read(name),
+    read: (name) => findTensor(home, name, folder).read(name),
     config: () => config,
     tokenizerFiles: () => tokenizerFiles,
     generationConfig: () => generationConfig,
@@ -158,7 +177,9 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   }
   if (info.isDirectory()) return openFolder(path);
   if (path.endsWith(".gguf")) return openGguf(path);
-  if (path.endsWith(".safetensors")) return openFolder(dirname(path));
+  // One shard of several stands for all of them.
+  if (/-\d{5}-of-\d{5}\.safetensors$/.test(path)) return openFolder(dirname(path));
+  if (path.endsWith(".safetensors")) return openFolder(dirname(path), basename(path));
   throw notFound(path, "weights_unknown", `${path} is no weight file that can be read.`, [
     "give a .gguf file, or a folder with config.json and model.safetensors",
   ]);

@@ -1,55 +1,63 @@
 import { readFile } from "node:fs/promises";
-import { ConfigError } from "../base/errors.js";
+import { CheckpointError, ConfigError } from "../base/errors.js";
+import { findJsonFault } from "./json-fault.js";
 
-/** Where the parser stopped, as `line 4`: from the offset in its message, or from the piece of text that it quotes. */
-function stoppedAt(text: string, message: string): string | undefined {
-  const offset = /position (\d+)/.exec(message)?.[1];
-  const quoted = /(?:\.\.\.)?"([\s\S]+?)"(?:\.\.\.)? is not valid JSON$/.exec(message)?.[1];
-  const token = /^Unexpected token '?([\s\S])'?/.exec(message)?.[1];
-  let at = offset === undefined ? -1 : Number(offset);
-  if (at < 0 && quoted !== undefined && text.includes(quoted)) {
-    // The quoted piece has the token in its middle, about ten characters in.
-    const start = text.indexOf(quoted);
-    const found = token === undefined ? start : text.indexOf(token, start + Math.min(8, quoted.length - 1));
-    at = Math.max(found, start);
-  }
-  return at < 0 ? undefined : `line ${text.slice(0, at).split("\n").length}`;
-}
-
-/** Parses JSON; a fault names the file and the line. */
+/**
+ * Parses JSON; a fault names the file, the line and the column.
+ *
+ * @throws {@link ConfigError} `json_syntax`
+ */
 export function parseJson(text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    const { message } = error as Error;
-    const at = stoppedAt(text, message);
+    const fault = findJsonFault(text);
     throw new ConfigError({
       code: "json_syntax",
       summary: `${path} is not JSON.`,
-      facts: [
-        ...(at === undefined ? [] : [["at", at] as const]),
-        [
-          "reason",
-          message
-            .replace(/, "[\s\S]*$/, "")
-            .replace(/, \.\.\."[\s\S]*$/, "")
-            .replace(/ in JSON at position[\s\S]*$/, ""),
-        ],
-      ],
+      facts:
+        fault === undefined
+          ? [["reason", (error as Error).message]]
+          : [
+              ["at", `${path}:${fault.line}:${fault.column}`],
+              ["reason", fault.reason],
+            ],
+      fixes: ["correct the file there; if it was fetched, fetch it again"],
+      fields: { path, ...fault },
+      cause: error,
+    });
+  }
+}
+
+/** Reads a text file, without a byte-order mark. */
+async function readText(path: string): Promise<string> {
+  try {
+    return (await readFile(path, "utf8")).replace(/^\uFEFF/, "");
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+    throw new CheckpointError({
+      code: missing ? "file_missing" : "file_unreadable",
+      summary: missing ? `There is no file ${path}.` : `${path} cannot be read: ${(error as Error).message}.`,
+      fixes: ["check the path and its permissions"],
       fields: { path },
       cause: error,
     });
   }
 }
 
-/** Reads a JSON file that holds an object. */
+/**
+ * Reads a JSON file that holds an object.
+ *
+ * @throws {@link ConfigError} `json_syntax`, `json_shape`; {@link CheckpointError} `file_missing`, `file_unreadable`
+ */
 export async function readJsonObject(path: string): Promise<Record<string, unknown>> {
-  const value = parseJson(await readFile(path, "utf8"), path);
+  const value = parseJson(await readText(path), path);
   if (typeof value === "object" && value !== null && !Array.isArray(value))
     return value as Record<string, unknown>;
   throw new ConfigError({
     code: "json_shape",
     summary: `${path} holds ${Array.isArray(value) ? "a list" : JSON.stringify(value)}; an object was expected.`,
+    fixes: ["check that it is the file you meant"],
     fields: { path },
   });
 }

@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
+import { CheckpointError, InternalError } from "../base/errors.js";
 import { koffi } from "./native.js";
-import { CheckpointError } from "../base/errors.js";
 
 /** A file whose bytes are in memory, or seem to be. */
 export interface MappedFile {
@@ -21,18 +21,21 @@ interface Mapper {
   forget(address: bigint, length: number): void;
 }
 
-const PAGE = 4096;
+// The largest page in use anywhere: what is a multiple of it is one of every page size.
+const PAGE = 65_536;
 const MADV_DONTNEED = 4;
 
 const PROT_READ = 1;
 const MAP_PRIVATE = 2;
+// Undefined until it was looked for.
 let mapper: Mapper | undefined | null;
 
 /** The C library's mmap; null where there is none. */
 function loadMapper(): Mapper | null {
   if (process.platform === "win32") return null;
   try {
-    const lib = koffi.load(process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6");
+    // The process itself: it holds a C library, whatever that is called here.
+    const lib = koffi.load(null);
     const mmap = lib.func("void* mmap(void*, size_t, int, int, int, int64_t)");
     const munmap = lib.func("int munmap(void*, size_t)");
     const madvise = lib.func("int madvise(void*, size_t, int)");
@@ -55,7 +58,7 @@ const READ_PIECE = 2 ** 30;
 /**
  * Opens a file for reading, mapped where the platform allows it, read as a whole otherwise.
  *
- * @throws {@link CheckpointError} `file_missing` or `file_unreadable`
+ * @throws {@link CheckpointError} `file_missing`, `file_unreadable`, `not_a_file`
  */
 export async function openMappedFile(path: string): Promise<MappedFile> {
   let handle;
@@ -71,8 +74,23 @@ export async function openMappedFile(path: string): Promise<MappedFile> {
     });
   }
   try {
-    const { size } = await handle.stat();
-    mapper ??= loadMapper();
+    const info = await handle.stat();
+    if (!info.isFile()) {
+      throw new CheckpointError({
+        code: "not_a_file",
+        summary: `${path} is ${info.isDirectory() ? "a folder" : "a device"}; a file was expected.`,
+        fixes: ["give the path of a file"],
+        fields: { path },
+      });
+    }
+    const { size } = info;
+    const check = (offset: number, length: number): void => {
+      if (offset >= 0 && length >= 0 && offset + length <= size) return;
+      throw new InternalError(
+        `Bytes ${offset} to ${offset + length} of ${path} were asked for; it has ${size}.`,
+      );
+    };
+    if (mapper === undefined) mapper = loadMapper();
     const mapping = size > 0 && mapper ? mapper.map(handle.fd, size) : undefined;
     if (mapping !== undefined && mapper) {
       const { unmap, forget } = mapper;
@@ -81,7 +99,10 @@ export async function openMappedFile(path: string): Promise<MappedFile> {
         path,
         byteLength: size,
         mapped: true,
-        bytes: (offset, length) => new Uint8Array(mapping.buffer, offset, length),
+        bytes(offset, length) {
+          check(offset, length);
+          return new Uint8Array(mapping.buffer, offset, length);
+        },
         forget(offset, length) {
           const start = Math.ceil(offset / PAGE) * PAGE;
           const end = Math.floor((offset + length) / PAGE) * PAGE;
@@ -96,11 +117,27 @@ export async function openMappedFile(path: string): Promise<MappedFile> {
     const whole = new Uint8Array(size);
     for (let at = 0; at < size;) {
       const { bytesRead } = await handle.read(whole, at, Math.min(READ_PIECE, size - at), at);
-      if (bytesRead === 0) break;
+      if (bytesRead === 0) {
+        throw new CheckpointError({
+          code: "file_truncated",
+          summary: `${path} became shorter while it was read.`,
+          fixes: ["wait until it is written, then try again"],
+          fields: { path, expected: size, got: at },
+        });
+      }
       at += bytesRead;
     }
-    const bytes = (offset: number, length: number): Uint8Array => whole.subarray(offset, offset + length);
-    return { path, byteLength: size, mapped: false, bytes, forget: () => undefined, close: () => undefined };
+    return {
+      path,
+      byteLength: size,
+      mapped: false,
+      bytes(offset, length) {
+        check(offset, length);
+        return whole.subarray(offset, offset + length);
+      },
+      forget: () => undefined,
+      close: () => undefined,
+    };
   } finally {
     await handle.close();
   }

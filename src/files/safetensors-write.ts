@@ -33,14 +33,20 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>> = { format: "pt" },
 ): Promise<number> {
   const entries = [...tensors];
-  const header: Record<string, unknown> = { __metadata__: metadata };
+  // Text and not an object, which would put names that are numbers first and keep one of two equal names.
+  const header = [`"__metadata__":${JSON.stringify(metadata)}`];
+  const names = new Set(["__metadata__"]);
   let end = 0;
   for (const [name, { dtype, shape }] of entries) {
     const begin = end;
     end += elementCount(shape) * BYTES_PER_ELEMENT[dtype];
-    header[name] = { dtype: NAMES[dtype], shape, data_offsets: [begin, end] };
+    if (names.has(name)) throw new InternalError(`Two tensors named ${name} were to be written to ${path}.`);
+    names.add(name);
+    header.push(
+      `${JSON.stringify(name)}:${JSON.stringify({ dtype: NAMES[dtype], shape, data_offsets: [begin, end] })}`,
+    );
   }
-  const json = new TextEncoder().encode(JSON.stringify(header));
+  const json = new TextEncoder().encode(`{${header.join(",")}}`);
   const padded = Math.ceil(json.length / 8) * 8;
   const head = new Uint8Array(8 + padded).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(padded), true);

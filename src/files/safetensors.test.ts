@@ -1,7 +1,16 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { writeFileAtomic } from "./atomic-write.js";
 import { openCheckpoint } from "./checkpoint.js";
 import { openSafetensors } from "./safetensors.js";
 import { writeSafetensors } from "./safetensors-write.js";
@@ -54,6 +63,46 @@ test("a failed write leaves what was there", async () => {
   const broken = [["a", { dtype: "float32", shape: [2], data: () => Float32Array.of(1) }]] as const;
   await expect(writeSafetensors(at("kept.safetensors"), broken)).rejects.toThrow("announced");
   expect(readFileSync(at("kept.safetensors"), "utf8")).toBe("before");
+});
+
+test("names that are numbers keep their order, and none may be given twice", async () => {
+  const one = { dtype: "float32", shape: [1], data: Float32Array.of(1) } as const;
+  await writeSafetensors(at("numbers.safetensors"), [
+    ["b", one],
+    ["1", one],
+    ["0", one],
+  ]);
+  const file = await openSafetensors(at("numbers.safetensors"));
+  expect(file.tensors.get("b")!.offset).toBeLessThan(file.tensors.get("1")!.offset);
+  file.close();
+  const text = readFileSync(at("numbers.safetensors"), "latin1");
+  expect(text.indexOf('"b"')).toBeLessThan(text.indexOf('"1"'));
+  await expect(
+    writeSafetensors(at("twice.safetensors"), [
+      ["a", one],
+      ["a", one],
+    ]),
+  ).rejects.toThrow("Two tensors");
+});
+
+test("a full disk is told from other faults, and nothing half-written stays", async () => {
+  async function* failing(): AsyncGenerator<Uint8Array> {
+    yield Uint8Array.of(1);
+    throw Object.assign(new Error("no space left"), { code: "ENOSPC" });
+  }
+  mkdirSync(at("full"));
+  expect(await messageOf(writeFileAtomic(at("full/model.bin"), failing()))).toMatchInlineSnapshot(`
+    "The disk is full: DIR/full/model.bin was not written.
+      kept  whatever was there before is unchanged
+    fix: free some space, or choose a folder on another disk"
+  `);
+  expect(readdirSync(at("full"))).toEqual([]);
+});
+
+test("two writes of one file at a time do not mix", async () => {
+  const texts = ["a".repeat(1e5), "b".repeat(1e5)];
+  await Promise.all(texts.map((text) => writeFileAtomic(at("both"), text)));
+  expect(texts).toContain(readFileSync(at("both"), "utf8"));
 });
 
 test("a folder that cannot be written", async () => {
@@ -134,13 +183,65 @@ describe("damaged files", () => {
       fix: fetch the file again; a download that broke off leaves such a file"
     `);
   });
+  test("no object where a tensor is described", async () => {
+    expect(await messageOf(openSafetensors(writeRaw("null.safetensors", { a: null }))))
+      .toMatchInlineSnapshot(`
+      "The header describes tensor a in a way that makes no sense.
+        file  DIR/null.safetensors
+        got   null
+      fix: fetch the file again; a download that broke off leaves such a file"
+    `);
+  });
+  test("one name twice", async () => {
+    const json = JSON.stringify({ a: entry }).slice(0, -1);
+    const file = writeRaw(
+      "twice.safetensors",
+      `${json}, "b\\"{": ${JSON.stringify(entry)}, ${json.slice(1)}}`,
+    );
+    expect(await messageOf(openSafetensors(file))).toMatchInlineSnapshot(`
+      "The header describes a twice.
+        file  DIR/twice.safetensors
+      fix: fetch the file again; a download that broke off leaves such a file"
+    `);
+  });
+  test("bytes that belong to no tensor", async () => {
+    const gap = {
+      a: { ...entry, shape: [1], data_offsets: [0, 4] },
+      b: { ...entry, shape: [2], data_offsets: [8, 16] },
+    };
+    expect(await messageOf(openSafetensors(writeRaw("gap.safetensors", gap)))).toMatchInlineSnapshot(`
+      "The header leaves 4 bytes of the file to no tensor.
+        file  DIR/gap.safetensors
+        at    byte 120 of the file
+      fix: fetch the file again; a download that broke off leaves such a file"
+    `);
+    const longer = writeRaw("longer.safetensors", { a: entry }, new Uint8Array(20));
+    expect(await messageOf(openSafetensors(longer))).toContain("leaves 4 bytes of the file to no tensor");
+  });
+  test("metadata that are no texts", async () => {
+    const file = writeRaw("meta.safetensors", { __metadata__: { format: 1 }, a: entry });
+    expect(await messageOf(openSafetensors(file))).toContain("__metadata__ is not an object of texts");
+  });
+  test("a tensor that is not there", async () => {
+    const file = await openSafetensors(writeRaw("one.safetensors", { "model.norm.weight": entry }));
+    const read = async (): Promise<unknown> => file.read("model.norm.weigth");
+    expect(await messageOf(read())).toMatchInlineSnapshot(`
+      "DIR/one.safetensors holds no tensor model.norm.weigth.
+        nearest  model.norm.weight
+      fix: check the name"
+    `);
+    file.close();
+  });
+  test("a folder in place of the file", async () => {
+    expect(await messageOf(openSafetensors(folder))).toContain("DIR is a folder; a file was expected.");
+  });
   test("an unknown element type", async () => {
     const file = writeRaw("type.safetensors", { a: { ...entry, dtype: "F4" } });
     expect(await messageOf(openSafetensors(file))).toMatchInlineSnapshot(`
-      "Tensor a has the element type "F4", which is not known.
+      "Tensor a has the element type "F4", which cannot be read.
         file   DIR/type.safetensors
         known  F64, F32, F16, BF16, I64, I32, I8, U8, BOOL
-      fix: fetch the file again; a download that broke off leaves such a file"
+      fix: take a version of the model in bfloat16, float16 or float32"
     `);
   });
 });
@@ -163,6 +264,31 @@ describe("folders", () => {
                  model-2.safetensors
       fix: fetch the missing files again"
     `);
+  });
+  test("an index that names what no shard holds", async () => {
+    const from = join(fixtures, "llama-bias/model");
+    mkdirSync(at("index"));
+    for (const name of readdirSync(from)) copyFileSync(join(from, name), at(`index/${name}`));
+    const path = at("index/model.safetensors.index.json");
+    const index = JSON.parse(readFileSync(path, "utf8")) as { weight_map: Record<string, string> };
+    const [shard = ""] = Object.values(index.weight_map);
+    index.weight_map["model.extra"] = shard;
+    writeFileSync(path, JSON.stringify(index));
+    expect(await messageOf(openCheckpoint(at("index")))).toMatchInlineSnapshot(`
+      "The index of DIR/index names a tensor that its files do not hold.
+        missing  model.extra  in model-00007-of-00007.safetensors
+      fix: fetch the model again: the index and the files are of different versions"
+    `);
+  });
+  test("a file that is named is the one that is read", async () => {
+    mkdirSync(at("named"));
+    writeFileSync(at("named/config.json"), "{}");
+    const one = { dtype: "float32", shape: [1], data: Float32Array.of(1) } as const;
+    await writeSafetensors(at("named/model.safetensors"), [["a", one]]);
+    await writeSafetensors(at("named/model.ema.safetensors"), [["b", one]]);
+    const checkpoint = await openCheckpoint(at("named/model.ema.safetensors"));
+    expect(checkpoint.names()).toEqual(["b"]);
+    checkpoint.close();
   });
   test("nothing there", async () => {
     expect(await messageOf(openCheckpoint(at("nowhere")))).toMatchInlineSnapshot(`
@@ -193,8 +319,9 @@ describe("folders", () => {
     writeFileSync(at("syntax/config.json"), '{\n  "model_type": llama\n}');
     expect(await messageOf(openCheckpoint(at("syntax")))).toMatchInlineSnapshot(`
       "DIR/syntax/config.json is not JSON.
-        at      line 2
-        reason  Unexpected token 'l'"
+        at      DIR/syntax/config.json:2:17
+        reason  a value was expected, llama was found
+      fix: correct the file there; if it was fetched, fetch it again"
     `);
   });
 });
