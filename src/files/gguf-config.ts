@@ -1,6 +1,7 @@
 import { CheckpointError } from "../base/errors.js";
 import { suggest } from "../base/suggest.js";
 import type { GgufHeader, GgufValue } from "./gguf-header.js";
+import { ropeScalingFromDivisors } from "./gguf-rope.js";
 
 /** Keys of a Hugging Face config, by the key of GGUF after the architecture's prefix. */
 const KEYS: Readonly<Record<string, string>> = {
@@ -23,9 +24,17 @@ const CLASSES: Readonly<Record<string, string>> = {
   qwen3: "Qwen3",
 };
 
-function ropeScaling(get: (key: string) => GgufValue | undefined): Record<string, unknown> {
+function ropeScaling(
+  get: (key: string) => GgufValue | undefined,
+  divisors: Float32Array | undefined,
+  path: string,
+): Record<string, unknown> {
   const kind = get("rope.scaling.type");
-  if (kind === undefined || kind === "none") return {};
+  if (kind === undefined || kind === "none") {
+    if (divisors === undefined) return {};
+    const scaling = ropeScalingFromDivisors(divisors, Number(get("rope.freq_base") ?? 10_000), path);
+    return scaling === undefined ? {} : { rope_scaling: scaling };
+  }
   return {
     rope_scaling: {
       rope_type: kind,
@@ -35,12 +44,30 @@ function ropeScaling(get: (key: string) => GgufValue | undefined): Record<string
   };
 }
 
+/** The `generation_config.json` that belongs to a GGUF file: above all the tokens that end an answer. */
+export function ggufGenerationConfig({ metadata }: GgufHeader): Record<string, unknown> | undefined {
+  const id = (key: string): GgufValue | undefined => metadata.get(`tokenizer.ggml.${key}_token_id`);
+  const ends = new Set([id("eos"), id("eot"), id("eom")].filter((value) => typeof value === "number"));
+  if (ends.size === 0) return undefined;
+  const bos = id("bos");
+  return {
+    ...(bos === undefined ? {} : { bos_token_id: bos }),
+    eos_token_id: ends.size === 1 ? [...ends][0] : [...ends],
+  };
+}
+
 /**
  * The `config.json` that belongs to a GGUF file, made from its metadata.
  *
- * @throws {@link CheckpointError} `gguf_architecture` where the architecture is none that can be read
+ * @param ropeDivisors - the tensor `rope_freqs.weight`, where the file has one
+ * @throws {@link CheckpointError} `gguf_architecture` where the architecture is none that can be read;
+ * {@link UnsupportedError} `gguf_rope`
  */
-export function ggufConfig({ metadata, tensors }: GgufHeader, path: string): Record<string, unknown> {
+export function ggufConfig(
+  { metadata, tensors }: GgufHeader,
+  path: string,
+  ropeDivisors?: Float32Array,
+): Record<string, unknown> {
   const architecture = String(metadata.get("general.architecture"));
   const family = CLASSES[architecture];
   if (family === undefined) {
@@ -52,6 +79,7 @@ export function ggufConfig({ metadata, tensors }: GgufHeader, path: string): Rec
         ...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []),
         ["supported", Object.keys(CLASSES).join(", ")],
       ],
+      fixes: ["use a model of one of these architectures"],
       fields: { path, architecture },
     });
   }
@@ -70,7 +98,7 @@ export function ggufConfig({ metadata, tensors }: GgufHeader, path: string): Rec
     ...(architecture === "llama"
       ? { attention_bias: has("blk.0.attn_q.bias"), mlp_bias: has("blk.0.ffn_up.bias") }
       : {}),
-    ...ropeScaling(get),
+    ...ropeScaling(get, ropeDivisors, path),
   };
   for (const [key, name] of Object.entries(KEYS)) {
     const value = get(key);

@@ -144,6 +144,11 @@ export function readGgufHeader(bytes: Uint8Array, path: string): GgufHeader {
     return { name, shape, type, offset: reader.size(Number.MAX_SAFE_INTEGER, `bytes before ${name}`) };
   });
   const alignment = Number(metadata.get("general.alignment") ?? 32);
+  if (!Number.isInteger(alignment) || alignment < 1)
+    throw reader.fail(
+      "header_lies",
+      `general.alignment is ${String(alignment)}; a positive number was expected.`,
+    );
   const dataStart = Math.ceil(reader.at / alignment) * alignment;
   return { metadata, tensors: drafts.map((tensor) => ({ ...tensor, offset: dataStart + tensor.offset })) };
 }

@@ -18,7 +18,10 @@ const IN_BLOCK: Readonly<Record<string, string>> = {
   ffn_down: "mlp.down_proj",
 };
 
-/** The Hugging Face name of a GGUF tensor; undefined for what models do not hold, such as rotary frequencies. */
+/** Tensors that are part of the config: divisors of the rotary frequencies. */
+export const ROPE_DIVISORS = "rope_freqs.weight";
+
+/** The Hugging Face name of a GGUF tensor; undefined for one that has none. */
 export function huggingFaceName(name: string): string | undefined {
   const match = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/.exec(name);
   if (match === null) return undefined;

@@ -1,44 +1,17 @@
-import type { GgufHeader } from "./gguf-header.js";
+import { CheckpointError, UnsupportedError } from "../base/errors.js";
 import type { TokenizerFiles } from "./checkpoint.js";
-import { UnsupportedError } from "../base/errors.js";
+import type { GgufHeader } from "./gguf-header.js";
+import { BYTE_LEVEL, PRE_TOKENIZERS, type PreTokenizer } from "./gguf-pre-tokenizers.js";
 
 type Json = Record<string, unknown>;
 
-const BYTE_LEVEL = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
-
-const split = (pattern: string): Json => ({
-  type: "Sequence",
-  pretokenizers: [
-    { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false },
-    { ...BYTE_LEVEL, use_regex: false },
-  ],
-});
-
-const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
-const WORDS = "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+";
-const REST = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-/** How text is cut before merging, by `tokenizer.ggml.pre`. */
-const PRE_TOKENIZERS: Readonly<Record<string, Json>> = {
-  smollm: {
-    type: "Sequence",
-    pretokenizers: [
-      { type: "Digits", individual_digits: true },
-      { ...BYTE_LEVEL, use_regex: true },
-    ],
-  },
-  "llama-bpe": split(`${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`),
-  qwen2: split(`${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`),
-  default: { ...BYTE_LEVEL, use_regex: true },
-  "gpt-2": { ...BYTE_LEVEL, use_regex: true },
-};
-
+const UNKNOWN = 2;
 const CONTROL = 3;
 const USER_DEFINED = 4;
 
 function addedTokens(tokens: readonly string[], types: readonly number[]): Json[] {
   return tokens.flatMap((content, id) =>
-    types[id] === CONTROL || types[id] === USER_DEFINED
+    types[id] === UNKNOWN || types[id] === CONTROL || types[id] === USER_DEFINED
       ? [
           {
             id,
@@ -47,30 +20,51 @@ function addedTokens(tokens: readonly string[], types: readonly number[]): Json[
             lstrip: false,
             rstrip: false,
             normalized: false,
-            special: types[id] === CONTROL,
+            special: types[id] !== USER_DEFINED,
           },
         ]
       : [],
   );
 }
 
+/** The way of cutting that a file names. */
+function findPreTokenizer(pre: string, path: string): PreTokenizer {
+  const found = PRE_TOKENIZERS[pre];
+  if (found !== undefined) return found;
+  throw new UnsupportedError({
+    code: "gguf_tokenizer",
+    summary: `The tokenizer of ${path} cuts text in the way "${pre}", which is not known.`,
+    facts: [["known", Object.keys(PRE_TOKENIZERS).join(", ")]],
+    fixes: ["use the Hugging Face folder of this model, which brings its tokenizer.json"],
+    fields: { path, pre },
+  });
+}
+
+/** The two halves of a merge. The first character belongs to the left one, whatever it is. */
+function splitMerge(merge: string): [left: string, right: string] {
+  const space = Math.max(1, merge.indexOf(" ", 1));
+  return [merge.slice(0, space), merge.slice(space + 1)];
+}
+
+/** A list in the metadata; an absent one is empty. */
+function readList<T>(value: unknown, key: string, type: "string" | "number", path: string): T[] {
+  if (value === undefined) return [];
+  if (Array.isArray(value) && value.every((item) => typeof item === type)) return value as T[];
+  throw new CheckpointError({
+    code: "header_lies",
+    summary: `tokenizer.ggml.${key} of ${path} is no list of ${type}s.`,
+    fixes: ["fetch the file again"],
+    fields: { path, key },
+  });
+}
+
 /** Byte-level BPE. */
-function byteLevel(pre: string, tokens: readonly string[], merges: readonly string[], path: string): Json {
-  const preTokenizer = PRE_TOKENIZERS[pre];
-  if (preTokenizer === undefined) {
-    throw new UnsupportedError({
-      code: "gguf_tokenizer",
-      summary: `The tokenizer of ${path} cuts text in the way "${pre}", which is not known.`,
-      facts: [["known", Object.keys(PRE_TOKENIZERS).join(", ")]],
-      fixes: ["use the Hugging Face folder of this model, which brings its tokenizer.json"],
-      fields: { path, pre },
-    });
-  }
+function byteLevel(pre: PreTokenizer, tokens: readonly string[], merges: readonly string[]): Json {
   return {
-    normalizer: pre === "qwen2" ? { type: "NFC" } : null,
-    pre_tokenizer: preTokenizer,
+    normalizer: pre.normalizer,
+    pre_tokenizer: pre.cut,
     post_processor: { ...BYTE_LEVEL, trim_offsets: false },
-    decoder: { type: "ByteLevel" },
+    decoder: BYTE_LEVEL,
     model: {
       type: "BPE",
       dropout: null,
@@ -79,11 +73,9 @@ function byteLevel(pre: string, tokens: readonly string[], merges: readonly stri
       end_of_word_suffix: null,
       fuse_unk: false,
       byte_fallback: false,
+      ignore_merges: pre.ignoreMerges,
       vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: merges.map((merge) => {
-        const space = merge.indexOf(" ", 1);
-        return [merge.slice(0, space), merge.slice(space + 1)];
-      }),
+      merges: merges.map(splitMerge),
     },
   };
 }
@@ -97,7 +89,8 @@ function mergesFromScores(tokens: readonly string[], scores: readonly number[]):
     for (let at = 1; at < token.length; at += 1) {
       const pair: [string, string] = [token.slice(0, at), token.slice(at)];
       const [left, right] = [ids.get(pair[0]), ids.get(pair[1])];
-      if (left !== undefined && right !== undefined) found.push({ pair, score: scores[id]!, left, right });
+      if (left !== undefined && right !== undefined)
+        found.push({ pair, score: scores[id] ?? 0, left, right });
     }
     merges.push(...found.sort((a, b) => a.left - b.left || a.right - b.right));
   }
@@ -140,22 +133,27 @@ function sentencePiece(tokens: readonly string[], scores: readonly number[], pre
 /** `tokenizer.json` and `tokenizer_config.json` made from the metadata of a GGUF file; undefined where it holds no tokenizer. */
 export function ggufTokenizer({ metadata }: GgufHeader, path: string): TokenizerFiles | undefined {
   const get = (key: string): unknown => metadata.get(`tokenizer.ggml.${key}`);
-  const tokens = get("tokens") as string[] | undefined;
-  if (tokens === undefined) return undefined;
-  const types = (get("token_type") ?? []) as number[];
+  if (get("tokens") === undefined) return undefined;
+  const list = <T>(key: string, type: "string" | "number"): T[] => readList<T>(get(key), key, type, path);
+  const tokens = list<string>("tokens", "string");
+  const types = list<number>("token_type", "number");
   const kind = String(get("model"));
   const added = addedTokens(tokens, types);
-  const body =
-    kind === "gpt2"
-      ? byteLevel(String(get("pre") ?? "default"), tokens, (get("merges") ?? []) as string[], path)
-      : kind === "llama"
-        ? sentencePiece(tokens, (get("scores") ?? []) as number[], get("add_space_prefix") !== false)
-        : undefined;
-  if (body === undefined) {
+  let body: Json;
+  let startsWithBos: boolean;
+  if (kind === "gpt2") {
+    const pre = findPreTokenizer(String(get("pre") ?? "default"), path);
+    body = byteLevel(pre, tokens, list<string>("merges", "string"));
+    startsWithBos = pre.addBos;
+  } else if (kind === "llama") {
+    body = sentencePiece(tokens, list<number>("scores", "number"), get("add_space_prefix") !== false);
+    startsWithBos = true;
+  } else {
     throw new UnsupportedError({
       code: "gguf_tokenizer",
       summary: `The tokenizer of ${path} is of the kind "${kind}", which is not known.`,
       facts: [["known", "gpt2, llama"]],
+      fixes: ["use the Hugging Face folder of this model, which brings its tokenizer.json"],
       fields: { path, kind },
     });
   }
@@ -170,7 +168,7 @@ export function ggufTokenizer({ metadata }: GgufHeader, path: string): Tokenizer
     pad_token: tokenAt("padding_token_id"),
   }).filter(([, token]) => token !== undefined);
   const template = metadata.get("tokenizer.chat_template");
-  const addBos = get("add_bos_token") ?? kind === "llama";
+  const addBos = get("add_bos_token") ?? startsWithBos;
   const bos = tokenAt("bos_token_id");
   const tokenizer: Json = { version: "1.0", truncation: null, padding: null, added_tokens: added, ...body };
   if (addBos === true && bos !== undefined) {

@@ -106,6 +106,28 @@ describe("damaged files", () => {
       fix: fetch the file again; a download that broke off leaves such a file"
     `);
   });
+  test("an element type that is not decoded, a part of several, a tensor twice", async () => {
+    const replace = (from: string, to: string) => (bytes: Buffer) => {
+      const at = bytes.indexOf(from);
+      expect(at, from).toBeGreaterThan(0);
+      bytes.write(to, at, "latin1");
+      return bytes;
+    };
+    expect(await messageOf(damage("twice", replace("blk.0.attn_k.weight", "blk.0.attn_v.weight")))).toContain(
+      "describes tensor blk.0.attn_v.weight twice",
+    );
+    const type = (bytes: Buffer): Buffer => {
+      // After the name: the rank, one size, and then the type.
+      const at = bytes.indexOf("output_norm.weight") + "output_norm.weight".length + 4 + 8;
+      bytes.writeUInt32LE(16, at);
+      return bytes;
+    };
+    expect(await messageOf(damage("type", type))).toMatchInlineSnapshot(`
+      "Tensor output_norm.weight of DIR/type.gguf has the ggml type IQ2_XXS, which cannot be decoded.
+        known  F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, BF16
+      fix: take another file of the same model, such as Q8_0, Q4_K_M or F16"
+    `);
+  });
   test("a count that lies", async () => {
     const lie = (bytes: Buffer): Buffer => {
       bytes.writeBigUInt64LE(2n ** 60n, 8);

@@ -1,12 +1,30 @@
-import { CheckpointError } from "../base/errors.js";
+import { CheckpointError, UnsupportedError } from "../base/errors.js";
 import { type HostTensor, elementCount, hostTensor } from "../base/host-tensor.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { blockTypes } from "./gguf-blocks.js";
-import { ggufConfig } from "./gguf-config.js";
+import { findTensor } from "./find-tensor.js";
+import { ggufConfig, ggufGenerationConfig } from "./gguf-config.js";
 import { type GgufHeader, type GgufTensor, readGgufHeader } from "./gguf-header.js";
-import { huggingFaceName, uninterleaveHeads } from "./gguf-names.js";
+import { huggingFaceName, ROPE_DIVISORS, uninterleaveHeads } from "./gguf-names.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { openMappedFile } from "./mapped-file.js";
+
+/** What files in use hold and this reader does not decode. */
+const TYPE_NAMES: Readonly<Record<number, string>> = {
+  15: "Q8_K",
+  16: "IQ2_XXS",
+  17: "IQ2_XS",
+  18: "IQ3_XXS",
+  19: "IQ1_S",
+  20: "IQ4_NL",
+  21: "IQ3_S",
+  22: "IQ2_S",
+  23: "IQ4_XS",
+  29: "IQ1_M",
+  34: "TQ1_0",
+  35: "TQ2_0",
+  39: "MXFP4",
+};
 
 /** Bytes of a tensor, or the error of one that cannot be decoded or lies beyond the end of the file. */
 function byteLength(tensor: GgufTensor, path: string, fileSize: number): number {
@@ -14,7 +32,7 @@ function byteLength(tensor: GgufTensor, path: string, fileSize: number): number 
   if (type === undefined) {
     throw new CheckpointError({
       code: "tensor_dtype",
-      summary: `Tensor ${tensor.name} of ${path} has the ggml type ${tensor.type}, which cannot be decoded.`,
+      summary: `Tensor ${tensor.name} of ${path} has the ggml type ${TYPE_NAMES[tensor.type] ?? tensor.type}, which cannot be decoded.`,
       facts: [
         [
           "known",
@@ -23,6 +41,7 @@ function byteLength(tensor: GgufTensor, path: string, fileSize: number): number 
             .join(", "),
         ],
       ],
+      fixes: ["take another file of the same model, such as Q8_0, Q4_K_M or F16"],
       fields: { path, tensor: tensor.name, type: tensor.type },
     });
   }
@@ -45,6 +64,27 @@ function byteLength(tensor: GgufTensor, path: string, fileSize: number): number 
   });
 }
 
+/** A file that is one of several would lack most of its tensors. */
+function refuseParts({ metadata }: GgufHeader, path: string): void {
+  const count = Number(metadata.get("split.count") ?? 1);
+  if (count <= 1) return;
+  throw new UnsupportedError({
+    code: "gguf_split",
+    summary: `${path} is one of ${count} parts of a model; parts cannot be read.`,
+    fixes: [`join them first: llama-gguf-split --merge ${path} model.gguf`],
+    fields: { path, count },
+  });
+}
+
+function repeated(name: string, path: string): CheckpointError {
+  return new CheckpointError({
+    code: "header_lies",
+    summary: `The header of ${path} describes tensor ${name} twice.`,
+    fixes: ["fetch the file again"],
+    fields: { path, tensor: name },
+  });
+}
+
 /** Number of heads whose rows a tensor has interleaved; undefined for all others. */
 function interleavedHeads(header: GgufHeader, name: string): number | undefined {
   if (header.metadata.get("general.architecture") !== "llama") return undefined;
@@ -59,19 +99,29 @@ export async function openGguf(path: string): Promise<Checkpoint> {
   const file = await openMappedFile(path);
   try {
     const header = readGgufHeader(file.bytes(0, file.byteLength), path);
-    const config = ggufConfig(header, path);
-    const tensors = new Map<string, GgufTensor>();
-    for (const tensor of header.tensors) {
-      byteLength(tensor, path, file.byteLength);
-      const name = huggingFaceName(tensor.name);
-      if (name !== undefined) tensors.set(name, tensor);
-    }
-    const read = (name: string): HostTensor => {
-      const tensor = tensors.get(name)!;
+    refuseParts(header, path);
+    const decode = (tensor: GgufTensor): Float32Array => {
       const bytes = file.bytes(tensor.offset, byteLength(tensor, path, file.byteLength));
-      let data: Float32Array = new Float32Array(elementCount(tensor.shape));
+      const data = new Float32Array(elementCount(tensor.shape));
       blockTypes[tensor.type]!.decode(bytes, data);
       file.forget(tensor.offset, bytes.length);
+      return data;
+    };
+    const tensors = new Map<string, GgufTensor>();
+    let divisors: Float32Array | undefined;
+    for (const tensor of header.tensors) {
+      // Tensors that no model here has keep their name, so that loading can say what is not used.
+      const name = huggingFaceName(tensor.name) ?? tensor.name;
+      if (tensors.has(name)) throw repeated(tensor.name, path);
+      byteLength(tensor, path, file.byteLength);
+      if (name === ROPE_DIVISORS) divisors = decode(tensor);
+      else tensors.set(name, tensor);
+    }
+    const config = ggufConfig(header, path, divisors);
+    const generationConfig = ggufGenerationConfig(header);
+    const read = (name: string): HostTensor => {
+      const tensor = findTensor(tensors, name, path);
+      let data = decode(tensor);
       const heads = interleavedHeads(header, tensor.name);
       if (heads !== undefined) data = uninterleaveHeads(data, heads, tensor.shape[1] ?? 1);
       return hostTensor("float32", tensor.shape, data);
@@ -82,7 +132,7 @@ export async function openGguf(path: string): Promise<Checkpoint> {
       format: "gguf",
       names: () => [...tensors.keys()],
       describe(name) {
-        const { shape, type } = tensors.get(name)!;
+        const { shape, type } = findTensor(tensors, name, path);
         return { dtype: "float32", shape, storedAs: blockTypes[type]!.name };
       },
       read,
@@ -91,7 +141,7 @@ export async function openGguf(path: string): Promise<Checkpoint> {
         if (tokenizer === null) tokenizer = ggufTokenizer(header, path);
         return tokenizer;
       },
-      generationConfig: () => undefined,
+      generationConfig: () => generationConfig,
       close: () => file.close(),
     };
   } catch (error) {
