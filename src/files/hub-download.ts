@@ -1,9 +1,12 @@
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
-import { mkdir, open, rename, rm, stat, symlink } from "node:fs/promises";
+import { copyFile, mkdir, open, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { CheckpointError, type PeftError } from "../base/errors.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CheckpointError, PeftError } from "../base/errors.js";
+import { writeError } from "./atomic-write.js";
 import type { RepoCache } from "./hub-cache.js";
+import { hubError, unreachable } from "./hub-error.js";
 
 /** A file of a repository, as the Hub lists it. */
 export interface HubFile {
@@ -22,24 +25,9 @@ export interface DownloadOptions {
   readonly onProgress?: ((file: string, received: number, total: number) => void) | undefined;
 }
 
-/** The error of an answer that is no file. */
-export function hubError(id: string, status: number, what: string): PeftError {
-  const denied = status === 401 || status === 403;
-  return new CheckpointError({
-    code: denied ? "hub_denied" : status === 404 ? "hub_not_found" : "hub_failed",
-    summary: denied
-      ? `The Hub does not let you read ${id}.`
-      : status === 404
-        ? `The Hub has no ${what} of ${id}.`
-        : `The Hub answered ${status} for ${what} of ${id}.`,
-    fixes: denied
-      ? [`ask for access on the page of ${id}, and set HF_TOKEN to a token of yours`]
-      : status === 404
-        ? ["check the spelling: organisation/name; a folder on this machine is given by its path"]
-        : ["try again later"],
-    fields: { id, status },
-  });
-}
+/** Attempts in a row that bring nothing new. */
+const ATTEMPTS = 3;
+const FIRST_PAUSE_MS = 200;
 
 /** A hash that begins as the Hub's does: SHA-256 of the bytes, or git's SHA-1 with its header. */
 function startHash(file: HubFile): Hash {
@@ -47,79 +35,137 @@ function startHash(file: HubFile): Hash {
   return createHash("sha1").update(`blob ${file.size}\0`);
 }
 
-async function hashFile(path: string, hash: Hash): Promise<void> {
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+/** What has arrived of a file so far. */
+interface Arrived {
+  bytes: number;
+  hash: Hash;
 }
+
+/** What an earlier try has left. */
+async function findArrived(file: HubFile, partial: string): Promise<Arrived> {
+  const arrived = { bytes: 0, hash: startHash(file) };
+  const size = (await stat(partial).catch(() => undefined))?.size ?? 0;
+  if (size === 0 || size > file.size) return arrived;
+  for await (const chunk of createReadStream(partial)) arrived.hash.update(chunk as Buffer);
+  arrived.bytes = size;
+  return arrived;
+}
+
+/** One request for what is missing; it may break off. */
+async function receive(
+  id: string,
+  file: HubFile,
+  partial: string,
+  arrived: Arrived,
+  { url, token, signal, onProgress }: DownloadOptions,
+): Promise<void> {
+  // A compressed answer would have other byte positions than the file.
+  const headers: Record<string, string> = { "accept-encoding": "identity" };
+  if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
+  if (arrived.bytes > 0) headers["range"] = `bytes=${arrived.bytes}-`;
+  const response = await fetch(url, { headers, ...(signal && { signal }) });
+  if (!response.ok || response.body === null) {
+    await response.body?.cancel();
+    throw hubError(`file ${file.path} of ${id}`, id, response.status);
+  }
+  if (response.status !== 206) Object.assign(arrived, { bytes: 0, hash: startHash(file) });
+  const handle = await open(partial, arrived.bytes > 0 ? "a" : "w").catch((error: unknown) => {
+    throw writeError(partial, error);
+  });
+  try {
+    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+      if (arrived.bytes + chunk.length > file.size) throw damaged(id, file, "a longer file");
+      for (let at = 0; at < chunk.length;) {
+        const { bytesWritten } = await handle.write(chunk, at).catch((error: unknown) => {
+          throw writeError(partial, error);
+        });
+        at += bytesWritten;
+      }
+      arrived.hash.update(chunk);
+      arrived.bytes += chunk.length;
+      onProgress?.(file.path, arrived.bytes, file.size);
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Whether asking once more may help: not where the Hub or the disk has said no. */
+const passing = (error: unknown): boolean =>
+  error instanceof PeftError
+    ? error.code === "hub_failed"
+    : (error as NodeJS.ErrnoException).name === "TypeError";
 
 /** Fetches a file into the blobs of the cache, going on where an earlier try broke off, and checks its hash. */
 async function fetchBlob(id: string, file: HubFile, blob: string, options: DownloadOptions): Promise<void> {
   const partial = `${blob}.incomplete`;
-  const hash = startHash(file);
-  let received = (await stat(partial).catch(() => undefined))?.size ?? 0;
-  if (received > file.size) {
-    await rm(partial, { force: true });
-    received = 0;
-  }
-  if (received > 0) await hashFile(partial, hash);
-  if (received < file.size || file.size === 0) {
-    const headers: Record<string, string> =
-      options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
-    if (received > 0) headers["range"] = `bytes=${received}-`;
-    const response = await fetch(options.url, { headers, ...(options.signal && { signal: options.signal }) });
-    if (!response.ok || response.body === null) throw hubError(id, response.status, file.path);
-    const resumed = response.status === 206;
-    const handle = await open(partial, resumed ? "a" : "w");
-    const whole = resumed ? hash : startHash(file);
-    if (!resumed) received = 0;
+  const arrived = await findArrived(file, partial);
+  let failure: unknown;
+  let most = arrived.bytes;
+  for (let idle = 0; idle < ATTEMPTS && (arrived.bytes < file.size || file.size === 0);) {
+    if (idle > 0) await sleep(FIRST_PAUSE_MS * 2 ** idle, undefined, { signal: options.signal });
+    failure = undefined;
     try {
-      for await (const chunk of response.body) {
-        await handle.write(chunk);
-        whole.update(chunk);
-        received += chunk.length;
-        options.onProgress?.(file.path, received, file.size);
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
+      await receive(id, file, partial, arrived, options);
+      if (file.size === 0) break;
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      if (error instanceof PeftError && error.code === "hash_mismatch") await rm(partial, { force: true });
+      if (!passing(error)) throw error;
+      failure = error;
     }
-    await accept(id, file, whole, partial, blob, received);
-    return;
+    // A connection that brings something may break off as often as it likes.
+    idle = arrived.bytes > most ? 1 : idle + 1;
+    most = Math.max(most, arrived.bytes);
   }
-  await accept(id, file, hash, partial, blob, received);
-}
-
-async function accept(
-  id: string,
-  file: HubFile,
-  hash: Hash,
-  partial: string,
-  blob: string,
-  received: number,
-): Promise<void> {
-  const expected = file.sha256 ?? file.oid;
-  const got = hash.digest("hex");
-  if (received < file.size) {
+  if (failure instanceof PeftError) throw failure;
+  if (failure !== undefined && arrived.bytes === 0)
+    throw unreachable(`file ${file.path} of ${id}`, id, failure);
+  if (arrived.bytes < file.size) {
     throw new CheckpointError({
       code: "download_incomplete",
-      summary: `The download of ${file.path} of ${id} broke off at ${received} of ${file.size} bytes.`,
+      summary: `The download of ${file.path} of ${id} broke off at ${arrived.bytes} of ${file.size} bytes.`,
       fixes: ["run the command again: it goes on from there"],
-      fields: { id, path: file.path, received, size: file.size },
+      fields: { id, path: file.path, received: arrived.bytes, size: file.size },
+      cause: failure,
     });
   }
-  if (got !== expected) {
+  const got = arrived.hash.digest("hex");
+  if (got !== (file.sha256 ?? file.oid)) {
     await rm(partial, { force: true });
-    throw new CheckpointError({
-      code: "hash_mismatch",
-      summary: `${file.path} of ${id} arrived damaged: its hash is not the one the Hub lists.`,
-      facts: [
-        ["expected", expected],
-        ["got", got],
-      ],
-      fixes: ["run the command again: the file is fetched anew"],
-      fields: { id, path: file.path, expected, got },
-    });
+    throw damaged(id, file, got);
   }
   await rename(partial, blob);
+}
+
+function damaged(id: string, file: HubFile, got: string): CheckpointError {
+  const expected = file.sha256 ?? file.oid;
+  return new CheckpointError({
+    code: "hash_mismatch",
+    summary: `${file.path} of ${id} arrived damaged: its hash is not the one the Hub lists.`,
+    facts: [
+      ["expected", expected],
+      ["got", got],
+    ],
+    fixes: ["run the command again: the file is fetched anew"],
+    fields: { id, path: file.path, expected, got },
+  });
+}
+
+/** Puts a blob into a snapshot: as a link, or as a copy where links need rights that one has not. */
+async function place(blob: string, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  // A link whose blob was deleted.
+  await rm(path, { force: true });
+  try {
+    await symlink(relative(dirname(path), blob), path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    if (code !== "EPERM" && code !== "ENOSYS") throw writeError(path, error);
+    await copyFile(blob, path);
+  }
 }
 
 /** Puts a file of a commit into the cache, unless it is there, and answers its path in the snapshot. */
@@ -131,11 +177,12 @@ export async function downloadFile(
   options: DownloadOptions,
 ): Promise<string> {
   const blob = join(cache.blobs, file.sha256 ?? file.oid);
-  const place = join(cache.snapshots, commit, file.path);
-  if (existsSync(place)) return place;
-  await mkdir(cache.blobs, { recursive: true });
+  const path = join(cache.snapshots, commit, file.path);
+  if (existsSync(path)) return path;
+  await mkdir(cache.blobs, { recursive: true }).catch((error: unknown) => {
+    throw writeError(cache.blobs, error);
+  });
   if (!existsSync(blob)) await fetchBlob(id, file, blob, options);
-  await mkdir(dirname(place), { recursive: true });
-  await symlink(relative(dirname(place), blob), place);
-  return place;
+  await place(blob, path);
+  return path;
 }

@@ -18,6 +18,8 @@ const sha256 = (data: Buffer): string => createHash("sha256").update(data).diges
 const state = {
   cutAfter: Infinity,
   damaged: false,
+  dropOnceAfter: Infinity,
+  oid: "f".repeat(40),
   requests: [] as { url: string; range: string | undefined; auth: string | undefined }[],
 };
 let server: Server;
@@ -30,12 +32,26 @@ beforeAll(async () => {
     state.requests.push({ url, range: request.headers.range, auth: request.headers.authorization });
     const json = (value: unknown): void =>
       void response.setHeader("content-type", "application/json").end(JSON.stringify(value));
+    if (url.startsWith("/api/models/org/quant/tree/") || url.startsWith("/api/models/org/pickle/tree/")) {
+      const names = url.includes("quant")
+        ? ["Q4_0.gguf", "sub/Q8_0.gguf", "README.md"]
+        : ["pytorch_model.bin"];
+      return json(names.map((path) => ({ type: "file", path, size: weights.length, oid: sha1(weights) })));
+    }
+    if (/^\/api\/models\/org\/(quant|pickle)/.test(url))
+      return json({ _id: "1", id: "org/other", modelId: "org/other", sha: COMMIT });
     if (url.startsWith("/api/models/org/secret")) return void response.writeHead(401).end("{}");
     if (url.startsWith("/api/models/org/tiny/tree/")) {
       const lfs = { oid: sha256(weights), size: weights.length, pointerSize: 100 };
       return json([
         { type: "file", path: "config.json", size: config.length, oid: sha1(config) },
-        { type: "file", path: "model.safetensors", size: weights.length, oid: "f".repeat(40), lfs },
+        {
+          type: "file",
+          path: "model.safetensors",
+          size: weights.length,
+          oid: state.oid,
+          lfs: state.oid === "../x" ? undefined : lfs,
+        },
         { type: "file", path: "pytorch_model.bin", size: 5, oid: "e".repeat(40) },
       ]);
     }
@@ -43,13 +59,19 @@ beforeAll(async () => {
       return json({ _id: "1", id: "org/tiny", modelId: "org/tiny", sha: COMMIT });
     const file = url.endsWith("config.json")
       ? config
-      : url.endsWith("model.safetensors")
+      : url.endsWith("model.safetensors") || url.endsWith(".gguf")
         ? weights
         : undefined;
     if (file === undefined) return void response.writeHead(404).end("{}");
     const start = Number(/bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
     const body = Buffer.from(file.subarray(start, state.cutAfter));
     if (state.damaged && file === weights) body[0]! ^= 1;
+    if (file === weights && state.dropOnceAfter < weights.length) {
+      const part = body.subarray(0, state.dropOnceAfter);
+      state.dropOnceAfter = Infinity;
+      response.writeHead(200, { "content-length": body.length }).write(part, () => response.destroy());
+      return;
+    }
     response.writeHead(start > 0 ? 206 : 200).end(body);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -58,13 +80,20 @@ afterAll(() => void server.close());
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "peft-hub-"));
-  Object.assign(state, { cutAfter: Infinity, damaged: false, requests: [] });
+  Object.assign(state, {
+    cutAfter: Infinity,
+    damaged: false,
+    dropOnceAfter: Infinity,
+    oid: "f".repeat(40),
+    requests: [],
+  });
   const { port } = server.address() as AddressInfo;
   Object.assign(process.env, {
     HF_ENDPOINT: `http://127.0.0.1:${port}`,
     HF_HUB_CACHE: folder,
     HF_TOKEN: "hf_secret",
     HF_HUB_OFFLINE: "",
+    TRANSFORMERS_OFFLINE: "",
   });
 });
 afterEach(() => {
@@ -105,6 +134,63 @@ describe("the Hub cache", () => {
     expect(state.requests.some(({ range }) => range === "bytes=3000-")).toBe(true);
   });
 
+  test("asks again by itself where the connection breaks", async () => {
+    state.dropOnceAfter = 5000;
+    const path = await resolveModel("org/tiny");
+    expect(readFileSync(join(path, "model.safetensors")).equals(weights)).toBe(true);
+    expect(state.requests.filter(({ url }) => url.endsWith("model.safetensors"))).toHaveLength(2);
+  });
+
+  test("stops at the signal and keeps what has arrived", async () => {
+    const controller = new AbortController();
+    const onProgress = (file: string): void => {
+      if (file === "model.safetensors") controller.abort();
+    };
+    await expect(resolveModel("org/tiny", { signal: controller.signal, onProgress })).rejects.toThrow(
+      /abort/,
+    );
+    expect(existsSync(join(folder, "models--org--tiny/blobs", `${sha256(weights)}.incomplete`))).toBe(true);
+    expect(await messageOf(resolveModel("org/tiny"))).toBe("it worked");
+  });
+
+  test("takes one GGUF file of a repository, named in either way", async () => {
+    const snapshot = join(folder, "models--org--quant/snapshots", COMMIT);
+    expect(await resolveModel("org/quant:sub/Q8_0.gguf")).toBe(join(snapshot, "sub/Q8_0.gguf"));
+    expect(await resolveModel("org/quant/Q4_0.gguf")).toBe(join(snapshot, "Q4_0.gguf"));
+    expect(readFileSync(join(snapshot, "sub/Q8_0.gguf")).equals(weights)).toBe(true);
+    expect(await messageOf(resolveModel("org/quant"))).toMatchInlineSnapshot(`
+      "org/quant holds 2 GGUF files.
+        files  Q4_0.gguf
+               sub/Q8_0.gguf
+      fix: name one of them: org/quant:Q4_0.gguf"
+    `);
+    expect(await messageOf(resolveModel("org/quant:Q2_K.gguf"))).toMatchInlineSnapshot(`
+      "org/quant holds no file Q2_K.gguf.
+        holds  Q4_0.gguf
+               sub/Q8_0.gguf
+      fix: name one of them: org/quant:Q4_0.gguf"
+    `);
+  });
+
+  test("says what a repository holds that cannot be read", async () => {
+    expect(await messageOf(resolveModel("org/pickle"))).toMatchInlineSnapshot(`
+      "org/pickle holds no weights that can be read: neither safetensors nor GGUF.
+        holds  pytorch_model.bin
+      fix: convert it with Python's transformers: save_pretrained(folder), and give that folder"
+    `);
+  });
+
+  test("lets no name out of the cache folder", async () => {
+    state.oid = "../x";
+    expect(await messageOf(resolveModel("org/tiny"))).toContain("names that are no hashes");
+  });
+
+  test("uses the cache where the Hub cannot be reached", async () => {
+    const path = await resolveModel("org/tiny");
+    process.env["HF_ENDPOINT"] = "http://127.0.0.1:9";
+    expect(await resolveModel("org/tiny")).toBe(path);
+  });
+
   test("refuses a file whose hash is wrong, and keeps nothing of it", async () => {
     state.damaged = true;
     const message = await messageOf(resolveModel("org/tiny"));
@@ -132,15 +218,18 @@ describe("the Hub cache", () => {
 
   test("no access, nothing there, no server", async () => {
     expect(await messageOf(resolveModel("org/secret"))).toMatchInlineSnapshot(`
-      "The Hub does not let you read org/secret.
-      fix: ask for access on the page of org/secret, and set HF_TOKEN to a token of yours"
+      "The Hub does not let you read model org/secret.
+      fix: check the spelling: the Hub answers so for names that do not exist, too
+       or: ask for access on the page of org/secret, and set HF_TOKEN to a token of yours"
     `);
     expect(await messageOf(resolveModel("org/other"))).toMatchInlineSnapshot(`
-      "The Hub has no such model of org/other.
+      "The Hub has no model org/other.
       fix: check the spelling: organisation/name; a folder on this machine is given by its path"
     `);
     process.env["HF_ENDPOINT"] = "http://127.0.0.1:9";
-    expect(await messageOf(resolveModel("org/tiny"))).toContain("The Hub could not be reached for org/tiny");
+    expect(await messageOf(resolveModel("org/tiny"))).toContain(
+      "The Hub could not be reached for model org/tiny",
+    );
   });
 
   test("a path on this machine wins, and a path that is not there is no id", async () => {
@@ -152,6 +241,7 @@ describe("the Hub cache", () => {
       fix: check the path; a model is a folder with config.json, or a .gguf file
        or: give a Hub id: organisation/name"
     `);
+    expect(await messageOf(resolveModel("src/files/missing.gguf"))).toContain("There is no model at src/");
     expect(state.requests).toEqual([]);
   });
 });

@@ -1,75 +1,92 @@
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { listFiles, modelInfo } from "@huggingface/hub";
-import { CheckpointError } from "../base/errors.js";
+import { CheckpointError, PeftError } from "../base/errors.js";
 import { writeFileAtomic } from "./atomic-write.js";
-import { cachedSnapshot, hubOffline, hubToken, repoCache } from "./hub-cache.js";
-import { downloadFile, hubError, type HubFile } from "./hub-download.js";
+import { cachedSnapshot, hubEndpoint, hubOffline, hubToken, repoCache } from "./hub-cache.js";
+import { downloadFile, type HubFile } from "./hub-download.js";
+import { hubError, unreachable } from "./hub-error.js";
+import { chooseFiles } from "./hub-files.js";
 
 export interface ResolveOptions {
+  /** A branch, tag or commit. @defaultValue "main" */
   readonly revision?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called as a file arrives; sizes in bytes. */
   readonly onProgress?: ((file: string, received: number, total: number) => void) | undefined;
 }
 
-/** `name`, `organisation/name`, or either followed by `:file.gguf`. */
-const HUB_ID = /^([\w.-]+(?:\/[\w.-]+)?)(?::([\w./-]+\.gguf))?$/;
+/** `name` or `organisation/name`, and `:file.gguf` after either. */
+const WITH_COLON = /^([\w-][\w.-]*(?:\/[\w.-]+)?)(?::([\w-][\w./-]*\.gguf))?$/;
+/** `organisation/name/file.gguf`. */
+const WITH_SLASH = /^([\w-][\w.-]*\/[\w.-]+)\/([\w-][\w./-]*\.gguf)$/;
 
-const SMALL =
-  /^(config|generation_config|adapter_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^chat_template\.jinja$/;
-
-/** The files of a repository that a model or an adapter needs. */
-function wanted(files: readonly HubFile[], gguf: string | undefined): HubFile[] {
-  if (gguf !== undefined) return files.filter(({ path }) => path === gguf);
-  const safetensors = files.filter(({ path }) =>
-    /^(model|adapter_model)[^/]*\.safetensors(\.index\.json)?$/.test(path),
-  );
-  return files.filter((file) => SMALL.test(file.path) || safetensors.includes(file));
+interface HubId {
+  readonly id: string;
+  readonly gguf: string | undefined;
 }
 
+/** The Hub id in a text; undefined where the text is a path. */
+function parseHubId(text: string): HubId | undefined {
+  const slashed = WITH_SLASH.exec(text);
+  // A file below a folder that is there is a path with a mistake further on.
+  if (text.includes("..") || (slashed !== null && existsSync(text.split("/")[0]!))) return undefined;
+  const [, id, gguf] = slashed ?? WITH_COLON.exec(text) ?? [];
+  return id === undefined || /\.(gguf|safetensors)$/.test(id) ? undefined : { id, gguf };
+}
+
+const isHash = (text: string): boolean => /^[0-9a-f]{40,64}$/.test(text);
+
+/** The files of a revision and its commit. Hashes become file names here, so what is none is not let in. */
 async function list(
   id: string,
   revision: string,
-  hubUrl: string,
-  token: string | undefined,
+  { signal, token }: { readonly signal: AbortSignal | undefined; readonly token: string | undefined },
 ): Promise<{ commit: string; files: HubFile[] }> {
-  const access = token === undefined ? {} : { accessToken: token };
+  const what = `model ${id}${revision === "main" ? "" : ` with a revision ${revision}`}`;
+  const common = {
+    hubUrl: hubEndpoint(),
+    fetch: (url: string | URL | Request, init?: RequestInit) =>
+      fetch(url, { ...init, signal: signal ?? null }),
+    ...(token === undefined ? {} : { accessToken: token }),
+  };
   try {
-    const { sha } = await modelInfo({ name: id, revision, hubUrl, additionalFields: ["sha"], ...access });
+    const { sha } = await modelInfo({ name: id, revision, additionalFields: ["sha"], ...common });
     const files: HubFile[] = [];
-    for await (const entry of listFiles({ repo: id, revision: sha, hubUrl, recursive: true, ...access })) {
+    for await (const entry of listFiles({ repo: id, revision: sha, recursive: true, ...common })) {
       if (entry.type === "file")
         files.push({ path: entry.path, size: entry.size, oid: entry.oid ?? "", sha256: entry.lfs?.oid });
     }
-    return { commit: sha, files };
+    if (isHash(sha) && files.every((file) => isHash(file.sha256 ?? file.oid))) return { commit: sha, files };
   } catch (error) {
+    signal?.throwIfAborted();
     const status = (error as { statusCode?: number }).statusCode;
-    if (status !== undefined) throw hubError(id, status, "such model");
-    throw new CheckpointError({
-      code: "hub_unreachable",
-      summary: `The Hub could not be reached for ${id}: ${(error as Error).message}.`,
-      fixes: ["check the network", "give the path of a model on this machine"],
-      fields: { id },
-      cause: error,
-    });
+    throw status === undefined ? unreachable(what, id, error) : hubError(what, id, status);
   }
+  throw new CheckpointError({
+    code: "hub_failed",
+    summary: `The list of files that the Hub gives for ${id} has names that are no hashes.`,
+    fixes: ["check HF_ENDPOINT: it may not be a Hub"],
+    fields: { id, endpoint: hubEndpoint() },
+  });
 }
 
-/** Whether a text looks like a path rather than a Hub id. */
-const looksLikePath = (text: string): boolean => /^[./~]|\\|\.(gguf|safetensors)$/.test(text);
-
 /**
- * The local path of a model: a path that exists, or a Hub id whose files are in the cache or are fetched into it.
+ * The local path of a model: a path that exists, or a Hub id whose files are in the cache or are fetched into it. Where the Hub
+ * cannot be reached, what is in the cache is used.
  *
  * HF_HUB_CACHE, HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are honoured as in Python.
  *
- * @throws {@link CheckpointError} `path_missing`, `hub_offline`, `hub_denied`, `hub_not_found`, `hash_mismatch` …
+ * @param idOrPath - a path, `organisation/name`, or one file of it: `organisation/name:file.gguf`
+ * @throws {@link CheckpointError} `path_missing`, `hub_offline`, `hub_denied`, `hub_not_found`, `hub_unreachable`,
+ * `hub_no_weights`, `weights_ambiguous`, `hash_mismatch`, `download_incomplete`
+ * @example
+ * const folder = await resolveModel("HuggingFaceTB/SmolLM2-135M-Instruct");
  */
 export async function resolveModel(idOrPath: string, options: ResolveOptions = {}): Promise<string> {
   if (existsSync(idOrPath)) return idOrPath;
-  const match = HUB_ID.exec(idOrPath);
-  if (match === null || looksLikePath(idOrPath)) {
+  const parsed = parseHubId(idOrPath);
+  if (parsed === undefined) {
     throw new CheckpointError({
       code: "path_missing",
       summary: `There is no model at ${idOrPath}.`,
@@ -80,12 +97,13 @@ export async function resolveModel(idOrPath: string, options: ResolveOptions = {
       fields: { path: idOrPath },
     });
   }
-  const [, id = "", gguf] = match;
-  const { revision = "main" } = options;
-  const cached = cachedSnapshot(id, revision);
-  const complete = (folder: string): string => (gguf === undefined ? folder : join(folder, gguf));
+  const { id, gguf } = parsed;
+  const { revision = "main", signal } = options;
+  const snapshot = cachedSnapshot(id, revision);
+  const cached = snapshot !== undefined && gguf !== undefined ? join(snapshot, gguf) : snapshot;
+  const inCache = cached !== undefined && existsSync(cached) ? cached : undefined;
   if (hubOffline()) {
-    if (cached !== undefined && existsSync(complete(cached))) return complete(cached);
+    if (inCache !== undefined) return inCache;
     throw new CheckpointError({
       code: "hub_offline",
       summary: `${idOrPath} is not in the Hub cache, and HF_HUB_OFFLINE is set.`,
@@ -94,17 +112,33 @@ export async function resolveModel(idOrPath: string, options: ResolveOptions = {
       fields: { id, revision },
     });
   }
-  const hubUrl = process.env["HF_ENDPOINT"] ?? "https://huggingface.co";
   const token = hubToken();
-  const { commit, files } = await list(id, revision, hubUrl, token);
+  try {
+    return await fetchModel(parsed, revision, token, options);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof PeftError && error.code === "hub_unreachable" && inCache !== undefined)
+      return inCache;
+    throw error;
+  }
+}
+
+/** Brings the cache up to date with a revision and answers the path of the model in it. */
+async function fetchModel(
+  { id, gguf }: HubId,
+  revision: string,
+  token: string | undefined,
+  options: ResolveOptions,
+): Promise<string> {
+  const { commit, files } = await list(id, revision, { signal: options.signal, token });
+  const chosen = chooseFiles(id, files, gguf);
   const cache = repoCache(id);
-  const chosen = wanted(files, gguf);
-  if (chosen.length === 0) throw hubError(id, 404, gguf ?? "weights");
-  for (const file of chosen) {
-    const url = `${hubUrl}/${id}/resolve/${commit}/${file.path}`;
+  for (const file of chosen.files) {
+    const path = file.path.split("/").map(encodeURIComponent).join("/");
+    const url = `${hubEndpoint()}/${id}/resolve/${commit}/${path}`;
     await downloadFile(id, commit, file, cache, { url, token, ...options });
   }
-  await mkdir(cache.refs, { recursive: true });
-  await writeFileAtomic(join(cache.refs, revision), commit);
-  return complete(join(cache.snapshots, commit));
+  if (revision !== commit) await writeFileAtomic(join(cache.refs, revision), commit);
+  const folder = join(cache.snapshots, commit);
+  return chosen.gguf === undefined ? folder : join(folder, chosen.gguf);
 }
