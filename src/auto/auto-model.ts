@@ -23,7 +23,11 @@ export interface FromPretrainedOptions {
   readonly dtype?: WeightDType | undefined;
   readonly revision?: string | undefined;
   readonly engine?: Engine | undefined;
-  /** Bytes of activations kept for the backward pass; what is over is computed again. */
+  /**
+   * Bytes of matrix products kept for the backward pass; what is over is computed again, which costs at most a seventh more time.
+   *
+   * @defaultValue 512 MiB, or a quarter of the free memory where that is less
+   */
   readonly activationBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with what is worth knowing and no error, such as tensors that are not used. */
@@ -38,6 +42,10 @@ export interface FromConfigOptions {
   readonly engine?: Engine | undefined;
   readonly activationBytes?: number | undefined;
 }
+
+const DEFAULT_ACTIVATION_BYTES = 512 * 2 ** 20;
+
+const defaultActivationBytes = (): number => Math.min(DEFAULT_ACTIVATION_BYTES, availableMemoryBytes() / 4);
 
 /** The architecture that a config asks for. */
 export function findModel(config: Readonly<Record<string, unknown>>, path: string): ModelDefinition {
@@ -132,7 +140,7 @@ async function fromConfig(
   values: Readonly<Record<string, unknown>>,
   options: FromConfigOptions = {},
 ): Promise<CausalLanguageModel> {
-  const { name = "new model", seed = 0, tokenizer, activationBytes } = options;
+  const { name = "new model", seed = 0, tokenizer, activationBytes = defaultActivationBytes() } = options;
   const definition = findModel(values, name);
   const config = new RawConfig(values, name);
   const module = definition.causalLM(config);
@@ -179,7 +187,7 @@ async function open(
     );
   }
   const files = checkpoint.tokenizerFiles();
-  const { activationBytes } = options;
+  const { activationBytes = defaultActivationBytes() } = options;
   return new CausalLanguageModel({
     name,
     definition,

@@ -30,7 +30,7 @@ const columns: Option<Readonly<Record<string, string>>> = {
 const memoryLimit: Option<number | undefined> = {
   schema: z.number().positive().optional(),
   default: undefined,
-  doc: "Memory for kept activations, such as 800MiB; what is over is computed again.",
+  doc: "Memory for kept activations, such as 800MiB (512MiB unless less is free); what is over is computed again.",
   placeholder: "<size>",
   fromText(value) {
     const match = /^([\d.]+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?$/i.exec(value.trim());

@@ -7,11 +7,11 @@ import type {
 } from "../auto/causal-language-model.js";
 import { ConfigError } from "../base/errors.js";
 import { readOptions } from "../base/read-options.js";
-import { suggest } from "../base/suggest.js";
 import type { PeftConfig } from "../methods/index.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Batch, PackedBatch } from "../text/collate.js";
 import { type AttachedAdapter, attachAdapter, configOptions, methodOf } from "./adapter.js";
+import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
 import { loadAdapterFolder } from "./load-adapter.js";
 import { matchModules, type ModulePattern } from "./match.js";
 import { mergeAdapter } from "./merge.js";
@@ -74,39 +74,13 @@ export class PeftModel {
   adapter(name = this.#active ?? this.adapterNames[0]!): AttachedAdapter {
     const adapter = this.#adapters.get(name);
     if (adapter !== undefined) return adapter;
-    const near = suggest(name, this.adapterNames);
-    throw new ConfigError({
-      code: "adapter_unknown",
-      summary: `There is no adapter called "${name}".`,
-      facts: [
-        ...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []),
-        ["adapters", this.adapterNames.join(", ") || "none"],
-      ],
-      fields: { name, adapters: this.adapterNames },
-    });
-  }
-
-  #checkName(name: string): void {
-    if (!/^[\w-]+$/.test(name)) {
-      throw new ConfigError({
-        code: "adapter_name",
-        summary: `"${name}" cannot be the name of an adapter: letters, digits, _ and - can be used.`,
-        fields: { name },
-      });
-    }
-    if (!this.#adapters.has(name)) return;
-    throw new ConfigError({
-      code: "adapter_exists",
-      summary: `There is an adapter called "${name}" already.`,
-      fixes: ["choose another adapterName", `delete it first: model.deleteAdapter("${name}")`],
-      fields: { name },
-    });
+    throw unknownAdapter(name, this.adapterNames);
   }
 
   /** Attaches a fresh adapter and makes it the active one, ready to be trained. */
   addAdapter(config: PeftConfig, options: AttachOptions = {}): AttachedAdapter {
     const { adapterName = "default", seed = 0 } = options;
-    this.#checkName(adapterName);
+    checkAdapterName(adapterName, this.adapterNames);
     const method = methodOf(config.peftType);
     const resolved = readOptions(method.config, configOptions(config), { source: config.peftType }) as Record<
       string,
@@ -158,7 +132,7 @@ export class PeftModel {
     adapterName: string,
     options: { readonly isTrainable?: boolean } = {},
   ): Promise<AttachedAdapter> {
-    this.#checkName(adapterName);
+    checkAdapterName(adapterName, this.adapterNames);
     const adapter = await loadAdapterFolder(this.base, path, adapterName);
     this.#adapters.set(adapterName, adapter);
     this.setAdapter(adapterName, { trainable: options.isTrainable ?? false });
