@@ -85,9 +85,9 @@ export const lora = defineMethod({
           const rows = f.gather(f.transpose(p(A), { axes: [1, 0] }), x); // (N, r)
           return f.add(base(x), f.matmul(f.mul(rows, p(scaling)), p(B), { transposeB: true }));
         },
-        merged({ f, weight, p }) {
+        merged({ f, own, p }) {
           const update = f.matmul(p(A), p(B), { transposeA: true, transposeB: true }); // (V, D)
-          return f.add(weight, f.mul(update, p(scaling)));
+          return { weight: f.add(own("weight"), f.mul(update, p(scaling))) };
         },
       };
     }
@@ -99,7 +99,9 @@ export const lora = defineMethod({
         const inner = f.matmul(dropout(x, loraDropout), p(A), { transposeB: true }); // (N, r)
         return f.add(base(x), f.matmul(f.mul(inner, p(scaling)), p(B), { transposeB: true }));
       },
-      merged: ({ f, weight, p }) => f.add(weight, f.mul(f.matmul(p(B), p(A), {}), p(scaling))),
+      merged: ({ f, own, p }) => ({
+        weight: f.add(own("weight"), f.mul(f.matmul(p(B), p(A), {}), p(scaling))),
+      }),
     };
   },
 });

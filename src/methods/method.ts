@@ -27,7 +27,7 @@ export interface Scope {
 }
 
 /** What a method answers at a site. */
-export type Adapter = Pick<Attachment, "forward" | "merged">;
+export type Adapter = Pick<Attachment, "forward" | "replaces" | "merged">;
 
 /** A method of parameter-efficient fine-tuning. */
 export interface MethodDefinition<O extends Options = Options> {

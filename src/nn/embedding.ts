@@ -24,7 +24,7 @@ export class Embedding extends Module {
   forward(t: Trace, ids: Value): Value {
     return t.adapt(this, ids, (input) => {
       // The rows are taken before the cast, so that a half-precision table is never inflated.
-      const rows = t.f.gather(t.storedParameter(this.weight), input);
+      const rows = t.f.gather(t.ownStored(this, "weight"), input);
       return rows.type.dtype === "float32" ? rows : t.f.cast(rows, { to: "float32" });
     });
   }

@@ -26,8 +26,8 @@ export class Linear extends Module {
 
   forward(t: Trace, x: Value): Value {
     return t.adapt(this, x, (input) => {
-      const y = t.f.matmul(input, t.parameter(this.weight), { transposeB: true }); // (N, out)
-      return this.bias === undefined ? y : t.f.add(y, t.parameter(this.bias));
+      const y = t.f.matmul(input, t.own(this, "weight"), { transposeB: true }); // (N, out)
+      return this.bias === undefined ? y : t.f.add(y, t.own(this, "bias"));
     });
   }
 

@@ -1,3 +1,4 @@
+import { InternalError } from "../base/errors.js";
 import { Parameter } from "./parameter.js";
 import type { Attachment, Site } from "./site.js";
 
@@ -43,6 +44,18 @@ export function ownParameters(module: Module): [name: string, parameter: Paramet
   return Object.entries(module).filter(
     (entry): entry is [string, Parameter] => entry[1] instanceof Parameter,
   );
+}
+
+/** The parameter that a module has under an attribute name. */
+export function ownParameter(module: Module, name: string): Parameter {
+  const parameter = (module as unknown as Record<string, unknown>)[name];
+  if (parameter instanceof Parameter) return parameter;
+  throw new InternalError(`${module.path || module.kind} has no parameter called ${name}.`);
+}
+
+/** Puts another parameter in the place of one that a module has. */
+export function setOwnParameter(module: Module, name: string, parameter: Parameter): void {
+  (module as unknown as Record<string, Parameter>)[name] = parameter;
 }
 
 /** Every parameter once, under the first name it is found by. */

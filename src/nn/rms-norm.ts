@@ -23,6 +23,6 @@ export class RMSNorm extends Module {
   }
 
   forward(t: Trace, x: Value): Value {
-    return t.f.rmsNorm(x, t.parameter(this.weight), { epsilon: this.epsilon });
+    return t.f.rmsNorm(x, t.own(this, "weight"), { epsilon: this.epsilon });
   }
 }

@@ -40,18 +40,32 @@ export interface AdaptContext {
   dropout(x: Value, p: number): Value;
 }
 
-/** What an adapter's merge gets: the weight it is added to, as float32. */
-export interface MergeContext {
+/** What a replacement of a parameter gets: the parameter it stands in for, as float32. */
+export interface ReplaceContext {
   readonly f: OpTable;
-  readonly weight: Value;
+  readonly base: Value;
   p(parameter: Parameter): Value;
 }
 
-/** An adapter at one site. */
+/** Makes the value that stands in for one of a module's own parameters. */
+export type Replacement = (context: ReplaceContext) => Value;
+
+/** What an adapter's merge gets. */
+export interface MergeContext {
+  readonly f: OpTable;
+  /** One of the module's own parameters by attribute name, as float32. The weight of a linear layer is (out, in). */
+  own(name: string): Value;
+  p(parameter: Parameter): Value;
+}
+
+/** An adapter at one module. */
 export interface Attachment {
   readonly adapter: string;
   active: boolean;
-  forward(context: AdaptContext): Value;
-  /** The weight that does the same without the adapter; absent where there is none. */
-  merged?(context: MergeContext): Value;
+  /** The module with this adapter around it. */
+  forward?(context: AdaptContext): Value;
+  /** What stands in for the module's own parameters while the adapter is active, by attribute name. Merging puts it in their place. */
+  readonly replaces?: Readonly<Record<string, Replacement>>;
+  /** The module's own parameters that do the same as `forward` without the adapter, by name; absent where there are none. */
+  merged?(context: MergeContext): Readonly<Record<string, Value>>;
 }

@@ -1,7 +1,7 @@
 import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
-import type { Module } from "./module.js";
+import { type Module, ownParameter } from "./module.js";
 import type { Parameter } from "./parameter.js";
 
 /** What an input of a traced graph stands for, so that the runner can find it. */
@@ -48,6 +48,24 @@ export class Trace {
     return stored.type.dtype === "float32" ? stored : this.f.cast(stored, { to: "float32" });
   }
 
+  /** A module's own parameter as float32, or what the active adapters put in its place. */
+  own(module: Module, name: string): Value {
+    const value = this.ownStored(module, name);
+    return value.type.dtype === "float32" ? value : this.f.cast(value, { to: "float32" });
+  }
+
+  /** The same, in the stored element type where nothing replaces it. */
+  ownStored(module: Module, name: string): Value {
+    let value = this.storedParameter(ownParameter(module, name));
+    for (const { active, replaces } of module.attachments) {
+      const replace = active ? replaces?.[name] : undefined;
+      if (replace === undefined) continue;
+      const base = value.type.dtype === "float32" ? value : this.f.cast(value, { to: "float32" });
+      value = replace({ f: this.f, base, p: (parameter) => this.parameter(parameter) });
+    }
+    return value;
+  }
+
   /** A tensor that is the same for all layers of one run, such as token ids or rotary tables. */
   batch(name: string, type: TensorType): Value {
     let value = this.#batch.get(name);
@@ -74,11 +92,12 @@ export class Trace {
   adapt(module: Module, x: Value, base: (x: Value) => Value): Value {
     let apply = (input: Value): Value => withScope(module.path.split(".").at(-1)!, () => base(input));
     for (const attachment of module.attachments) {
-      if (!attachment.active) continue;
+      if (!attachment.active || attachment.forward === undefined) continue;
+      const around = attachment.forward.bind(attachment);
       const inner = apply;
       apply = (input) =>
         withScope(`${module.path.split(".").at(-1)!}.${attachment.adapter}`, () =>
-          attachment.forward({
+          around({
             f: this.f,
             x: input,
             base: inner,
