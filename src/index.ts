@@ -5,14 +5,16 @@ export {
   type FromConfigOptions,
   type FromPretrainedOptions,
 } from "./auto/auto-model.js";
+export { CausalLanguageModel, type CausalOutput } from "./auto/causal-language-model.js";
 export {
   type BackwardOptions,
   type BackwardOutput,
-  CausalLanguageModel,
-  type CausalOutput,
+  type Evaluation,
   type ForwardOptions,
+  type ModelOutput,
   type PlainTensor,
-} from "./auto/causal-language-model.js";
+  PretrainedModel,
+} from "./auto/pretrained-model.js";
 export type { WeightDType } from "./auto/load-weights.js";
 export {
   type ChatTemplateOptions,
@@ -61,7 +63,7 @@ export { writeSafetensors, type TensorToWrite } from "./files/safetensors-write.
 
 // Extension
 export { defineMethod, type MethodDefinition, type Scope } from "./methods/method.js";
-export { defineModel, type ModelDefinition } from "./models/model.js";
+export { defineModel, type ModelDefinition, type TaskType } from "./models/model.js";
 export { defineOp, type Op } from "./ops/op.js";
 
 // Errors

@@ -1,134 +1,37 @@
-import { InternalError } from "../base/errors.js";
-import type { Checkpoint } from "../files/checkpoint.js";
-import type { CausalLM, ModelDefinition } from "../models/model.js";
+import type { CausalLM } from "../models/model.js";
 import { LanguageHead } from "../nn/language-head.js";
-import { type Module, namedModules, namedParameters } from "../nn/module.js";
-import type { Parameter } from "../nn/parameter.js";
-import type { RawConfig } from "../nn/raw-config.js";
-import { Runner, type RunnerOptions } from "../nn/runner.js";
-import type { Engine } from "../runtime/engine.js";
 import { type Batch, packBatch, type PackedBatch } from "../text/collate.js";
-import type { Tokenizer } from "../text/tokenizer.js";
-import type { WeightDType } from "./load-weights.js";
-import { saveModel } from "./save-model.js";
-
-/** A tensor as plain data. */
-export interface PlainTensor {
-  readonly data: Float32Array;
-  readonly dims: readonly number[];
-}
+import {
+  type BackwardOptions,
+  type BackwardOutput,
+  type Evaluation,
+  type ForwardOptions,
+  type ModelOutput,
+  type PlainTensor,
+  PretrainedModel,
+  type PretrainedModelParts,
+} from "./pretrained-model.js";
 
 /** What `forward` answers. */
-export interface CausalOutput {
+export interface CausalOutput extends ModelOutput {
   /** Scores (B, T, V) in the padded shape of the batch; rows of padding are zero. */
   readonly logits: PlainTensor;
   /** Mean cross-entropy of the supervised tokens; undefined without labels. */
   readonly loss: number | undefined;
 }
 
-export interface ForwardOptions {
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface BackwardOptions extends ForwardOptions {
-  /** What the summed loss is divided by; the number of supervised tokens of this batch unless said otherwise. */
-  readonly normalizer?: number | undefined;
-  /** Seed of the dropout masks. */
-  readonly seed?: number | undefined;
-}
-
-/** What `backward` answers. */
-export interface BackwardOutput {
-  /** Σ cross-entropy / normalizer. */
-  readonly loss: number;
-  /** Tokens whose prediction was scored. */
-  readonly supervisedTokens: number;
-  /** Real tokens that were run. */
-  readonly tokens: number;
-}
-
-export interface CausalLanguageModelParts {
-  readonly name: string;
-  readonly definition: ModelDefinition;
-  readonly config: RawConfig;
-  readonly module: CausalLM;
-  readonly engine: Engine;
-  readonly checkpoint: Checkpoint | undefined;
-  readonly tokenizer: Tokenizer | undefined;
-  readonly generationConfig?: Readonly<Record<string, unknown>> | undefined;
-  readonly runner?: RunnerOptions | undefined;
-}
-
-/** A causal language model that can run: modules, weights, tokenizer and the runner that owns the order of work. */
-export class CausalLanguageModel {
-  readonly name: string;
-  readonly definition: ModelDefinition;
-  readonly config: RawConfig;
-  readonly module: CausalLM;
-  readonly engine: Engine;
-  readonly tokenizer: Tokenizer | undefined;
-  readonly runner: Runner;
+/** A causal language model that can run. */
+export class CausalLanguageModel extends PretrainedModel<CausalLM> {
+  readonly taskType = "CAUSAL_LM";
   readonly head: LanguageHead;
-  readonly checkpoint: Checkpoint | undefined;
-  readonly generationConfig: Readonly<Record<string, unknown>>;
-  /** Keys of the config that a merge has changed. */
-  readonly configOverrides: Record<string, unknown> = {};
-  #closed = false;
 
-  constructor(parts: CausalLanguageModelParts) {
-    this.name = parts.name;
-    this.definition = parts.definition;
-    this.config = parts.config;
-    this.module = parts.module;
-    this.engine = parts.engine;
-    this.tokenizer = parts.tokenizer;
-    this.checkpoint = parts.checkpoint;
-    this.generationConfig = parts.generationConfig ?? {};
-    this.runner = new Runner(parts.module, parts.engine, parts.runner);
+  constructor(parts: PretrainedModelParts<CausalLM>) {
+    super(parts);
     this.head = new LanguageHead(this.runner);
   }
 
-  get modelType(): string {
-    return this.definition.modelType;
-  }
-
-  /** Longest input in tokens. */
-  get contextLength(): number {
-    return this.definition.contextLength(this.config);
-  }
-
-  /** Every module, parents first. */
-  *modules(): Generator<Module> {
-    for (const [, module] of namedModules(this.module)) yield module;
-  }
-
-  /** Every parameter once, under its name in checkpoints. */
-  *namedParameters(): Generator<Parameter> {
-    for (const [, parameter] of namedParameters(this.module)) yield parameter;
-  }
-
-  /** Parameters that `backward` gives a gradient to. */
-  trainableParameters(): Parameter[] {
-    return [...this.namedParameters()].filter((parameter) => parameter.trainable);
-  }
-
-  /**
-   * Freezes all weights, or makes all of them trainable (full fine-tuning): they then live in memory as float32 of their own.
-   */
-  setTrainable(trainable: boolean): void {
-    for (const parameter of this.namedParameters()) {
-      parameter.trainable = trainable;
-      if (trainable) {
-        const values = Float32Array.from(parameter.data);
-        parameter.allocate().set(values);
-      }
-    }
-    this.structureChanged();
-  }
-
-  /** Must be called when adapters come, go, or change what is trained. */
-  structureChanged(): void {
-    this.runner.invalidate();
+  override structureChanged(): void {
+    super.structureChanged();
     this.head.invalidate();
   }
 
@@ -141,7 +44,7 @@ export class CausalLanguageModel {
   }
 
   pack(batch: Batch | PackedBatch): PackedBatch {
-    if (this.#closed) throw new InternalError(`${this.name} was used after it was closed.`);
+    this.assertOpen();
     return "rowOffsets" in batch
       ? batch
       : packBatch(batch, { vocabularySize: this.head.vocabularySize, maxLength: this.contextLength });
@@ -187,10 +90,7 @@ export class CausalLanguageModel {
   }
 
   /** Summed loss of a batch and the number of tokens it is summed over, without gradients. */
-  async evaluate(
-    batch: Batch | PackedBatch,
-    options: ForwardOptions = {},
-  ): Promise<{ loss: number; supervisedTokens: number }> {
+  async evaluate(batch: Batch | PackedBatch, options: ForwardOptions = {}): Promise<Evaluation> {
     const packed = this.pack(batch);
     const pass = await this.runner.forward(packed, { signal: options.signal });
     try {
@@ -230,27 +130,5 @@ export class CausalLanguageModel {
     } finally {
       pass.release();
     }
-  }
-
-  /**
-   * Writes a folder that Python's transformers and peft.js load: config.json, model.safetensors and the tokenizer.
-   *
-   * @example
-   * await (await model.mergeAndUnload()).savePretrained("merged");
-   */
-  async savePretrained(folder: string, options: { readonly dtype?: WeightDType } = {}): Promise<void> {
-    await saveModel(this, folder, options);
-  }
-
-  /** Gives up compiled graphs, memory and the mapped weight files. Safe to call twice. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.runner.close();
-    this.checkpoint?.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 }

@@ -2,7 +2,7 @@ import { BYTES_PER_ELEMENT, type DType } from "../base/tensor-type.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { TensorToWrite } from "../files/safetensors-write.js";
 import { VERSION } from "../base/version.js";
-import type { CausalLanguageModel } from "./causal-language-model.js";
+import type { PretrainedModel } from "./pretrained-model.js";
 import { convertTensor, type WeightDType } from "./load-weights.js";
 
 const DTYPE_NAMES: Readonly<Partial<Record<DType, string>>> = {
@@ -12,7 +12,7 @@ const DTYPE_NAMES: Readonly<Partial<Record<DType, string>>> = {
 };
 
 /** The keys of a config that another element type or a merge changes. */
-function savedConfig(model: CausalLanguageModel, dtype: string): Record<string, unknown> {
+function savedConfig(model: PretrainedModel, dtype: string): Record<string, unknown> {
   const { torch_dtype: _, quantization_config: __, ...rest } = model.config.values;
   const architectures = rest["architectures"] ?? [model.module.kind];
   return { ...rest, architectures, ...model.configOverrides, dtype, peft_js_version: VERSION };
@@ -20,7 +20,7 @@ function savedConfig(model: CausalLanguageModel, dtype: string): Record<string, 
 
 /** Writes weights, config and tokenizer; one tensor is in memory at a time. */
 export async function saveModel(
-  model: CausalLanguageModel,
+  model: PretrainedModel,
   path: string,
   options: { readonly dtype?: WeightDType },
 ): Promise<void> {

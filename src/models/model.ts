@@ -2,8 +2,20 @@ import type { Module } from "../nn/module.js";
 import type { StagedModel } from "../nn/stage.js";
 import type { RawConfig } from "../nn/raw-config.js";
 
-/** A causal language model: a tree of modules that the runner can run. */
-export type CausalLM = Module & StagedModel;
+/** What a head is for, as Hugging Face PEFT names it. */
+export type TaskType =
+  | "CAUSAL_LM"
+  | "SEQ_2_SEQ_LM"
+  | "SEQ_CLS"
+  | "TOKEN_CLS"
+  | "QUESTION_ANS"
+  | "FEATURE_EXTRACTION";
+
+/** A tree of modules that the runner can run. */
+export type TaskModule = Module & StagedModel;
+
+/** A causal language model. */
+export type CausalLM = TaskModule;
 
 /** An architecture: how its `config.json` is read and which modules it is made of. */
 export interface ModelDefinition {

@@ -1,4 +1,4 @@
-import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
 import { CheckpointError, TargetError } from "../base/errors.js";
 import type { HostTensor } from "../base/host-tensor.js";
@@ -21,7 +21,7 @@ function asFloat32(tensor: HostTensor): Float32Array {
  * stays attached.
  */
 export async function loadAdapterFolder(
-  base: CausalLanguageModel,
+  base: PretrainedModel,
   path: string,
   name: string,
 ): Promise<AttachedAdapter> {
@@ -79,7 +79,7 @@ export async function loadAdapterFolder(
  *
  * @throws {@link CheckpointError} `base_differs` where one is not what the base has
  */
-function baseCopies(base: CausalLanguageModel, file: SafetensorsFile): Set<string> {
+function baseCopies(base: PretrainedModel, file: SafetensorsFile): Set<string> {
   const parameters = new Map([...base.namedParameters()].map((parameter) => [parameter.name, parameter]));
   // A shared weight is found under the name of either module.
   for (const module of base.modules()) {
@@ -111,7 +111,7 @@ function baseCopies(base: CausalLanguageModel, file: SafetensorsFile): Set<strin
 }
 
 /** Takes a half-made adapter off again. */
-function detach(model: CausalLanguageModel, attached: AttachedAdapter): void {
+function detach(model: PretrainedModel, attached: AttachedAdapter): void {
   const mine = new Set(attached.attachments.values());
   for (const module of model.modules())
     module.attachments = module.attachments.filter((one) => !mine.has(one));

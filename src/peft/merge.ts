@@ -1,4 +1,4 @@
-import type { CausalLanguageModel, ForwardOptions } from "../auto/causal-language-model.js";
+import type { ForwardOptions, PretrainedModel } from "../auto/pretrained-model.js";
 import { convertTensor } from "../auto/load-weights.js";
 import { InternalError, NonFiniteError, UnsupportedError } from "../base/errors.js";
 import { type HostTensor, zeros } from "../base/host-tensor.js";
@@ -40,7 +40,7 @@ function mergedValues(t: Trace, module: Module, attachment: Attachment): [name: 
 
 /** The merged parameters of one module, computed in float32 and not yet put in place. */
 async function mergedParameters(
-  base: CausalLanguageModel,
+  base: PretrainedModel,
   module: Module,
   attachment: Attachment,
   options: ForwardOptions,
@@ -88,7 +88,7 @@ async function mergedParameters(
  * one of them does not move the other.
  */
 export async function mergeAdapter(
-  base: CausalLanguageModel,
+  base: PretrainedModel,
   adapter: AttachedAdapter,
   options: ForwardOptions = {},
 ): Promise<void> {

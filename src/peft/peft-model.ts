@@ -1,15 +1,14 @@
 import type {
   BackwardOptions,
   BackwardOutput,
-  CausalLanguageModel,
-  CausalOutput,
+  Evaluation,
   ForwardOptions,
-} from "../auto/causal-language-model.js";
+  PretrainedModel,
+} from "../auto/pretrained-model.js";
 import { ConfigError } from "../base/errors.js";
 import { readOptions } from "../base/read-options.js";
 import type { PeftConfig } from "../methods/index.js";
 import type { Parameter } from "../nn/parameter.js";
-import type { Batch, PackedBatch } from "../text/collate.js";
 import { type AttachedAdapter, attachAdapter, configOptions, methodOf } from "./adapter.js";
 import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
 import { loadAdapterFolder } from "./load-adapter.js";
@@ -31,15 +30,18 @@ export interface PeftWarning {
   readonly text: string;
 }
 
+/** What `forward` and `backward` of a base model take. */
+type BatchOf<Base extends PretrainedModel> = Parameters<Base["forward"]>[0];
+
 /** A base model with adapters. The base is frozen; what is trained is the active adapter alone. */
-export class PeftModel {
-  readonly base: CausalLanguageModel;
+export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
+  readonly base: Base;
   /** Things worth knowing that came up when adapters were attached. */
   readonly warnings: PeftWarning[] = [];
   readonly #adapters = new Map<string, AttachedAdapter>();
   #active: string | undefined;
 
-  constructor(base: CausalLanguageModel) {
+  constructor(base: Base) {
     this.base = base;
   }
 
@@ -50,11 +52,11 @@ export class PeftModel {
    * @example
    * const model = await PeftModel.fromPretrained(base, "out", { adapterName: "default" });
    */
-  static async fromPretrained(
-    base: CausalLanguageModel,
+  static async fromPretrained<Base extends PretrainedModel>(
+    base: Base,
     path: string,
     options: { readonly adapterName?: string; readonly isTrainable?: boolean } = {},
-  ): Promise<PeftModel> {
+  ): Promise<PeftModel<Base>> {
     const model = new PeftModel(base);
     await model.loadAdapter(path, options.adapterName ?? "default", options);
     return model;
@@ -187,18 +189,16 @@ export class PeftModel {
     this.base.structureChanged();
   }
 
-  forward(batch: Batch | PackedBatch, options: ForwardOptions = {}): Promise<CausalOutput> {
-    return this.base.forward(batch, options);
+  /** What the base answers, with the active adapter in it. */
+  forward(batch: BatchOf<Base>, options: ForwardOptions = {}): ReturnType<Base["forward"]> {
+    return this.base.forward(batch, options) as ReturnType<Base["forward"]>;
   }
 
-  backward(batch: Batch | PackedBatch, options: BackwardOptions = {}): Promise<BackwardOutput> {
+  backward(batch: BatchOf<Base>, options: BackwardOptions = {}): Promise<BackwardOutput> {
     return this.base.backward(batch, options);
   }
 
-  evaluate(
-    batch: Batch | PackedBatch,
-    options: ForwardOptions = {},
-  ): Promise<{ loss: number; supervisedTokens: number }> {
+  evaluate(batch: BatchOf<Base>, options: ForwardOptions = {}): Promise<Evaluation> {
     return this.base.evaluate(batch, options);
   }
 
@@ -258,7 +258,7 @@ export class PeftModel {
    *
    * @throws {@link NonFiniteError} where a merged weight is not finite; nothing is changed then
    */
-  async mergeAndUnload(options: ForwardOptions = {}): Promise<CausalLanguageModel> {
+  async mergeAndUnload(options: ForwardOptions = {}): Promise<Base> {
     if (this.#active !== undefined) await mergeAdapter(this.base, this.adapter(), options);
     for (const name of this.adapterNames) this.deleteAdapter(name);
     return this.base;
@@ -280,11 +280,11 @@ export class PeftModel {
  * @example
  * const model = await getPeftModel(base, { peftType: "LORA", r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] });
  */
-export async function getPeftModel(
-  base: CausalLanguageModel,
+export async function getPeftModel<Base extends PretrainedModel>(
+  base: Base,
   config: PeftConfig,
   options: AttachOptions = {},
-): Promise<PeftModel> {
+): Promise<PeftModel<Base>> {
   const model = new PeftModel(base);
   model.addAdapter(config, options);
   return model;

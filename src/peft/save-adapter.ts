@@ -1,4 +1,4 @@
-import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { VERSION } from "../base/version.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { TensorToWrite } from "../files/safetensors-write.js";
@@ -6,7 +6,7 @@ import type { AttachedAdapter } from "./adapter.js";
 import { writeAdapterConfig } from "./hf-format.js";
 
 /** The README of an adapter folder. */
-function modelCard(base: CausalLanguageModel, adapter: AttachedAdapter): string {
+function modelCard(base: PretrainedModel, adapter: AttachedAdapter): string {
   const count = [...adapter.tensors.values()].reduce((total, { size }) => total + size, 0);
   return `---
 library_name: peft
@@ -26,7 +26,7 @@ It can be loaded by peft.js and by Hugging Face PEFT.
 
 /** Writes an adapter folder as Hugging Face PEFT lays it out. */
 export async function saveAdapter(
-  base: CausalLanguageModel,
+  base: PretrainedModel,
   adapter: AttachedAdapter,
   path: string,
 ): Promise<void> {
@@ -38,7 +38,7 @@ export async function saveAdapter(
       { dtype: "float32", shape: parameter.shape, data: parameter.data },
     ]);
   await folder.tensors("adapter_model.safetensors", tensors);
-  const facts = { baseModel: base.name, taskType: "CAUSAL_LM" };
+  const facts = { baseModel: base.name, taskType: base.taskType };
   await folder.json("adapter_config.json", writeAdapterConfig(adapter.method, adapter.config, facts));
   await folder.text("README.md", modelCard(base, adapter));
 }

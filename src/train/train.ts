@@ -1,6 +1,6 @@
 import { NonFiniteError } from "../base/errors.js";
 import { readOptions } from "../base/read-options.js";
-import type { BackwardOptions, BackwardOutput } from "../auto/causal-language-model.js";
+import type { BackwardOptions, BackwardOutput } from "../auto/pretrained-model.js";
 import type { Parameter } from "../nn/parameter.js";
 import { type Batch, collate } from "../text/collate.js";
 import type { Dataset } from "../text/dataset.js";

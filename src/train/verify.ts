@@ -1,5 +1,5 @@
 import type { HostTensor } from "../base/host-tensor.js";
-import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import type { PretrainedModel } from "../auto/pretrained-model.js";
 import type { PeftModel } from "../peft/peft-model.js";
 
 /** A 64-bit fingerprint of a tensor's bytes; two tensors that differ in one bit differ in it. */
@@ -38,7 +38,7 @@ export interface VerificationReport {
   readonly ok: boolean;
 }
 
-function baseFingerprints(base: CausalLanguageModel): Map<string, string> {
+function baseFingerprints(base: PretrainedModel): Map<string, string> {
   return new Map(
     [...base.namedParameters()].map((parameter) => [parameter.name, fingerprint(parameter.tensor)]),
   );
