@@ -30,18 +30,18 @@ export interface Scope {
 export type Adapter = Pick<Attachment, "forward" | "replaces" | "merged">;
 
 /** A method of parameter-efficient fine-tuning. */
-export interface MethodDefinition<O extends Options = Options> {
+export interface MethodDefinition<O extends Options = Options, K extends SiteKind = SiteKind> {
   /** Its `peft_type`. */
   readonly name: string;
   readonly title: string;
   readonly paper: string;
   /** Kinds of places it can hold on to. */
-  readonly sites: readonly SiteKind[];
+  readonly sites: readonly K[];
   /** Options of the method, declared once for TypeScript, files, flags, checks and documentation. */
   readonly config: O;
   /** Keys of `adapter_config.json` that Hugging Face writes and this method has no use for, with the value that means off. */
   readonly inert: Readonly<Record<string, unknown>>;
-  attach(site: Site, config: OptionValues<O>, scope: Scope): Adapter;
+  attach(site: Extract<Site, { readonly kind: K }>, config: OptionValues<O>, scope: Scope): Adapter;
 }
 
 /** Options that every method has. */
@@ -56,8 +56,9 @@ export interface CommonConfig {
  * @example
  * export const lora = defineMethod({ name: "LORA", title: "LoRA", sites: ["linear"], config: { r: integer({ ... }) }, ... });
  */
-export function defineMethod<const O extends Readonly<Record<string, Option<never>>> | Options>(
-  definition: MethodDefinition<O & Options>,
-): MethodDefinition<O & Options> {
+export function defineMethod<
+  const O extends Readonly<Record<string, Option<never>>> | Options,
+  const K extends SiteKind,
+>(definition: MethodDefinition<O & Options, K>): MethodDefinition<O & Options, K> {
   return definition;
 }

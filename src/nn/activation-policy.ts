@@ -33,7 +33,7 @@ export function chooseActivations(plan: Plan, tokens: number, budgetBytes: numbe
   let wantedBytes = 0;
   for (const stage of [...plan.stages].reverse()) {
     if (stage.kind !== "tokens" || stage.save.backward === undefined) continue;
-    const bytes = savedBytesPerToken(stage.save) * tokens;
+    const bytes = savedBytesPerToken(stage.save) * (stage.rows ?? tokens);
     wantedBytes += bytes;
     const save = savedBytes + bytes <= budgetBytes;
     if (save) savedBytes += bytes;

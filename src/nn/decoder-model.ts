@@ -52,6 +52,10 @@ export class DecoderForCausalLM extends Module implements StagedModel {
     return scaling.kind === "dynamic" ? scaling.trainedLength : Infinity;
   }
 
+  get inputEmbedding(): Embedding {
+    return this.model.embed_tokens;
+  }
+
   get stages(): Stage[] {
     const embed: Stage = {
       kind: "tokens",

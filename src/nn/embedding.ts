@@ -22,11 +22,12 @@ export class Embedding extends Module {
   }
 
   forward(t: Trace, ids: Value): Value {
-    return t.adapt(this, ids, (input) => {
+    const embedded = t.adapt(this, ids, (input) => {
       // The rows are taken before the cast, so that a half-precision table is never inflated.
       const rows = t.f.gather(t.ownStored(this, "weight"), input);
       return rows.type.dtype === "float32" ? rows : t.f.cast(rows, { to: "float32" });
     });
+    return t.withVirtual(this, embedded);
   }
 
   override site(): EmbeddingSite {

@@ -11,6 +11,11 @@ interface Entry {
 export class KeyValueCache {
   readonly #entries = new Map<string, Entry>();
 
+  /** Whether nothing has been run with it yet. */
+  get empty(): boolean {
+    return this.#entries.size === 0;
+  }
+
   /** Tokens that a row holds in a layer. */
   length(layer: number, row: number): number {
     return this.#entries.get(`${layer}/${row}`)?.length ?? 0;

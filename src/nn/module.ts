@@ -1,6 +1,6 @@
 import { InternalError } from "../base/errors.js";
 import { Parameter } from "./parameter.js";
-import type { Attachment, Site } from "./site.js";
+import type { Attachment, ModuleSite } from "./site.js";
 
 /**
  * A part of a model. Its children are its attributes: modules, lists of modules and parameters, under the names that
@@ -15,7 +15,7 @@ export abstract class Module {
   abstract readonly kind: string;
 
   /** Where an adapter can hold on to this module, if it can. */
-  site(): Site | undefined {
+  site(): ModuleSite | undefined {
     return undefined;
   }
 }

@@ -1,5 +1,6 @@
-import type { AttentionStage, StagedModel } from "./stage.js";
+import type { AttentionStage, StagedModel, TokenStage } from "./stage.js";
 import { tokenPrograms, type TracedStage, traceStage, type TokenProgram } from "./token-program.js";
+import { stagesWithVirtual, virtualReads, virtualTokensOf } from "./virtual-tokens.js";
 
 /** A version of a stream: a stage that writes a stream makes a new one. */
 export type Slot = number;
@@ -14,6 +15,8 @@ export interface PlannedTokens extends PlannedStreams {
   readonly name: string;
   readonly index: number;
   readonly widths: Readonly<Record<string, number>>;
+  /** Rows of what it writes, where these are not the tokens of the batch. */
+  readonly rows: number | undefined;
   readonly save: TokenProgram;
   readonly recompute: TokenProgram;
 }
@@ -36,7 +39,7 @@ export interface Plan {
   readonly hiddenWanted: boolean;
 }
 
-const ATTENTION_READS = ["query", "key", "value"] as const;
+const ATTENTION_READS = { query: "query", key: "key", value: "value" };
 
 interface Draft extends PlannedStreams {
   readonly traced: TracedStage | undefined;
@@ -48,12 +51,19 @@ export function makePlan(model: StagedModel, options: { training: boolean; gradi
   const current = new Map<string, Slot>();
   const needy = new Set<Slot>();
   let slots = 0;
-  const drafts = model.stages.map((stage): Draft => {
+  const modelStages = stagesWithVirtual(model);
+  const prefixed = virtualTokensOf(model)?.into === "keysAndValues";
+  const drafts = modelStages.map((stage): Draft => {
     const traced = stage.kind === "tokens" ? traceStage(stage, options.training) : undefined;
     const attention = stage.kind === "attention" ? stage : undefined;
-    const readNames = stage.kind === "tokens" ? Object.keys(stage.reads) : ATTENTION_READS;
+    const readNames: Record<string, string> =
+      stage.kind === "tokens"
+        ? Object.fromEntries(Object.keys(stage.reads).map((name) => [name, name]))
+        : { ...ATTENTION_READS, ...(prefixed ? virtualReads(stage) : {}) };
     const writeNames = stage.kind === "tokens" ? Object.keys(stage.writes) : ["context"];
-    const reads = Object.fromEntries(readNames.map((name) => [name, current.get(name)!]));
+    const reads = Object.fromEntries(
+      Object.entries(readNames).map(([name, stream]) => [name, current.get(stream)!]),
+    );
     const trains = options.gradients && (traced?.trained.length ?? 0) > 0;
     const needs = trains || Object.values(reads).some((slot) => needy.has(slot));
     const writes = Object.fromEntries(
@@ -76,7 +86,7 @@ export function makePlan(model: StagedModel, options: { training: boolean; gradi
     .reverse()
     .map(({ draft, index }): PlannedStage => {
       const { reads, writes, traced, attention } = draft;
-      const stage = model.stages[index]!;
+      const stage = modelStages[index]!;
       if (attention !== undefined) {
         const backward = live.has(writes["context"]!);
         if (backward) for (const slot of Object.values(reads)) live.add(slot);
@@ -88,8 +98,8 @@ export function makePlan(model: StagedModel, options: { training: boolean; gradi
         seeded: options.gradients ? names(writes, (slot) => live.has(slot)) : new Set(),
       });
       for (const name of programs.save.backward?.streams ?? []) live.add(reads[name]!);
-      const widths = (stage as Extract<typeof stage, { kind: "tokens" }>).writes;
-      return { kind: "tokens", name: stage.name, index, widths, reads, writes, ...programs };
+      const { writes: widths, rows } = stage as TokenStage;
+      return { kind: "tokens", name: stage.name, index, widths, rows, reads, writes, ...programs };
     });
   return { stages: stages.reverse(), hidden, hiddenWanted: needy.has(hidden) };
 }

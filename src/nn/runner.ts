@@ -19,6 +19,7 @@ import { SessionCache } from "./session-cache.js";
 import type { StagedModel, TokenBatch } from "./stage.js";
 import { TOKENS } from "./trace.js";
 import type { Source, TokenProgram } from "./token-program.js";
+import { eachRealRow, makeRoom, type VirtualBatch, virtualTokensOf } from "./virtual-tokens.js";
 
 export interface PassOptions {
   /** Whether dropout is on. */
@@ -51,7 +52,7 @@ export class Runner {
     readonly options: RunnerOptions = {},
   ) {
     this.sessions = new SessionCache(engine);
-    this.attention = new AttentionRunner(this.sessions);
+    this.attention = new AttentionRunner(this.sessions, this.pool);
   }
 
   /** Must be called when adapters come, go, or change what is trained. */
@@ -72,7 +73,8 @@ export class Runner {
   /** Runs all stages; the result holds the hidden states, and what the backward pass needs where asked for. */
   async forward(batch: TokenBatch, options: PassOptions = {}): Promise<Pass> {
     const { training = false, gradients = false } = options;
-    const pass = new Pass(this, this.plan({ training, gradients }), batch, options);
+    const virtual = makeRoom(batch, virtualTokensOf(this.model), { cached: options.cache?.empty === false });
+    const pass = new Pass(this, this.plan({ training, gradients }), virtual, options);
     try {
       await pass.run();
     } catch (error) {
@@ -97,22 +99,26 @@ export class Pass {
   readonly #policy: ActivationPolicy;
   readonly #tensors: Record<string, HostTensor>;
 
+  readonly batch: TokenBatch;
+
   constructor(
     readonly runner: Runner,
     readonly plan: Plan,
-    readonly batch: TokenBatch,
+    readonly virtual: VirtualBatch,
     readonly options: PassOptions,
   ) {
+    const { batch } = virtual;
+    this.batch = batch;
     const budget = runner.options.activationBytes ?? Infinity;
     this.#policy = chooseActivations(plan, batch.tokens.length, budget);
     if (options.gradients === true) runner.lastPolicy = this.#policy;
-    this.#tensors = { ...runner.model.batchTensors(batch) };
+    this.#tensors = { ...runner.model.batchTensors(batch), ...virtual.tensors };
     if (options.training === true)
       this.#tensors["rowKeys"] = uniform([batch.tokens.length, 2], options.seed ?? 0, 0);
     this.#countReaders();
   }
 
-  /** Hidden states of all tokens, (N, D). */
+  /** Hidden states of all real tokens, (N, D). */
   get hidden(): HostTensor {
     return this.#slots.get(this.plan.hidden)!;
   }
@@ -158,6 +164,31 @@ export class Pass {
       // A stream that nothing reads again is not kept, such as keys of a model that is cut short.
       for (const slot of Object.values(stage.writes)) if (!this.#readers.has(slot)) this.#drop(slot);
     }
+    if (this.virtual.inserted > 0) this.#slots.set(this.plan.hidden, this.#realRows(this.hidden));
+  }
+
+  /** The rows of real tokens; the tensor with all rows goes back. */
+  #realRows(all: HostTensor): HostTensor {
+    const width = all.dims[1]!;
+    const real = this.batch.tokens.length - this.virtual.inserted * (this.batch.rowOffsets.length - 1);
+    const result = this.runner.pool.acquire("float32", [real, width]);
+    eachRealRow(this.virtual, (from, to, count) =>
+      result.data.set(all.data.subarray(from * width, (from + count) * width) as never, to * width),
+    );
+    this.runner.pool.release(all);
+    return result;
+  }
+
+  /** Gradients of real tokens among zeros for the virtual ones; the tensor of the real ones goes back. */
+  #allRows(real: HostTensor): HostTensor {
+    const width = real.dims[1]!;
+    const result = this.runner.pool.acquire("float32", [this.batch.tokens.length, width]);
+    (result.data as Float32Array).fill(0);
+    eachRealRow(this.virtual, (to, from, count) =>
+      result.data.set(real.data.subarray(from * width, (from + count) * width) as never, to * width),
+    );
+    this.runner.pool.release(real);
+    return result;
   }
 
   #drop(slot: Slot): void {
@@ -167,7 +198,7 @@ export class Pass {
 
   async #forwardTokens(stage: PlannedTokens): Promise<void> {
     const program = this.#program(stage);
-    const count = this.batch.tokens.length;
+    const count = stage.rows ?? this.batch.tokens.length;
     const sizes = symbolSizes(program.forward).set(TOKENS, count);
     for (const [name, slot] of Object.entries(stage.writes)) {
       this.#slots.set(slot, this.runner.pool.acquire("float32", [count, stage.widths[name]!]));
@@ -191,6 +222,8 @@ export class Pass {
         return this.#saved.get(stage)![source.index]!;
       case "columnKeys":
         return uniform([2, source.width], this.options.seed ?? 0, 1 + stage.index * 64 + source.index);
+      case "virtualKeys":
+        return uniform([source.rows, 2], this.options.seed ?? 0, 0x4000 + stage.index * 64 + source.index);
       case "batch": {
         const tensor = this.#tensors[source.name];
         if (tensor === undefined) throw new InternalError(`The model gives no tensor called ${source.name}.`);
@@ -207,7 +240,8 @@ export class Pass {
     const context = this.runner.pool.acquire("float32", dims);
     this.#slots.set(writes["context"]!, context);
     const streams = { query: at("query"), key: at("key"), value: at("value"), context };
-    await this.runner.attention.forward(stage, this.batch, streams, this.options);
+    const virtual = "virtualKey" in reads ? { key: at("virtualKey"), value: at("virtualValue") } : undefined;
+    await this.runner.attention.forward(stage, this.batch, { ...streams, virtual }, this.options);
   }
 
   /**
@@ -216,7 +250,8 @@ export class Pass {
    */
   async backward(dHidden: HostTensor): Promise<void> {
     try {
-      this.#gradients.set(this.plan.hidden, dHidden);
+      const { inserted } = this.virtual;
+      this.#gradients.set(this.plan.hidden, inserted > 0 ? this.#allRows(dHidden) : dHidden);
       this.#done([this.plan.hidden]);
       for (const stage of [...this.plan.stages].reverse()) {
         this.options.signal?.throwIfAborted();
@@ -275,8 +310,10 @@ export class Pass {
       return gradient;
     };
     const dContext = this.#gradients.get(writes["context"]!)!;
-    const streams = { query: at("query"), key: at("key"), value: at("value"), dContext };
-    const results = { dQuery: like("query"), dKey: like("key"), dValue: like("value") };
+    const virtual = "virtualKey" in reads ? { key: at("virtualKey"), value: at("virtualValue") } : undefined;
+    const dVirtual = virtual && { key: like("virtualKey"), value: like("virtualValue") };
+    const streams = { query: at("query"), key: at("key"), value: at("value"), dContext, virtual };
+    const results = { dQuery: like("query"), dKey: like("key"), dValue: like("value"), dVirtual };
     await this.runner.attention.backward(stage, this.batch, streams, results, this.options);
     this.#releaseGradients(planned);
   }

@@ -22,8 +22,30 @@ export interface EmbeddingSite {
   readonly weight: Parameter;
 }
 
+/** Sizes of one self-attention layer. */
+export interface AttentionSizes {
+  readonly heads: number;
+  readonly keyValueHeads: number;
+  readonly headDim: number;
+}
+
+/** The model as a whole: virtual tokens go before its embedded tokens or before the keys and values of its layers. */
+export interface ModelSite {
+  readonly kind: "model";
+  /** The table of the tokens: virtual ones hang on it. */
+  readonly module: Module;
+  readonly vocabularySize: number;
+  readonly width: number;
+  readonly weight: Parameter;
+  /** The self-attention layers, in order. */
+  readonly layers: readonly AttentionSizes[];
+}
+
+/** A place at a single module. */
+export type ModuleSite = LinearSite | EmbeddingSite;
+
 /** A place of a model that an adapter can hold on to. */
-export type Site = LinearSite | EmbeddingSite;
+export type Site = ModuleSite | ModelSite;
 
 export type SiteKind = Site["kind"];
 
@@ -58,6 +80,34 @@ export interface MergeContext {
   p(parameter: Parameter): Value;
 }
 
+/** What the graph of virtual tokens gets. */
+export interface VirtualContext {
+  readonly f: OpTable;
+  /** A parameter of the adapter, as float32. */
+  p(parameter: Parameter): Value;
+  /** Numbers of the tasks of the rows of the batch, int64 (B). */
+  tasks(): Value;
+  /** Rows of virtual tokens (n, width) with a share p of their elements dropped while training. */
+  dropout(x: Value, p: number): Value;
+}
+
+/** Tokens that are in no batch: an adapter puts `count` of them before every row. */
+export type VirtualTokens =
+  | {
+      readonly into: "input";
+      readonly count: number;
+      /** Whether every row of the batch has virtual tokens of its own. */
+      readonly perRow?: boolean;
+      /** Embedded virtual tokens: (n, D), or (B · n, D) where every row has its own. */
+      rows(context: VirtualContext): Value;
+    }
+  | {
+      readonly into: "keysAndValues";
+      readonly count: number;
+      /** Keys and values of the virtual tokens in every layer, (n, K d) each. */
+      layers(context: VirtualContext): readonly { readonly key: Value; readonly value: Value }[];
+    };
+
 /** An adapter at one module. */
 export interface Attachment {
   readonly adapter: string;
@@ -66,6 +116,8 @@ export interface Attachment {
   forward?(context: AdaptContext): Value;
   /** What stands in for the module's own parameters while the adapter is active, by attribute name. Merging puts it in their place. */
   readonly replaces?: Readonly<Record<string, Replacement>>;
+  /** Virtual tokens before every row. */
+  readonly virtual?: VirtualTokens;
   /** The module's own parameters that do the same as `forward` without the adapter, by name; absent where there are none. */
   merged?(context: MergeContext): Readonly<Record<string, Value>>;
 }

@@ -1,5 +1,6 @@
 import type { Value } from "../graph/value.js";
 import type { HostTensor } from "../base/host-tensor.js";
+import type { Embedding } from "./embedding.js";
 import type { Trace } from "./trace.js";
 
 /**
@@ -13,6 +14,8 @@ export interface TokenStage {
   /** Streams it reads and writes, with their widths. Writing a stream it reads makes a new version. */
   readonly reads: Readonly<Record<string, number>>;
   readonly writes: Readonly<Record<string, number>>;
+  /** Rows of what it writes, where these are not the tokens of the batch. */
+  readonly rows?: number;
   trace(t: Trace, streams: Readonly<Record<string, Value>>): Readonly<Record<string, Value>>;
 }
 
@@ -45,11 +48,15 @@ export interface TokenBatch {
   readonly rowOffsets: Int32Array;
   /** Position of each token in its row. */
   readonly positions: Int32Array;
+  /** Number of the task of each row, for adapters that have tasks. */
+  readonly taskIds?: Int32Array | undefined;
 }
 
 /** A model as the runner sees it. */
 export interface StagedModel {
   readonly stages: readonly Stage[];
+  /** The table of the tokens, for adapters that put virtual tokens before them. */
+  readonly inputEmbedding?: Embedding;
   /** Streams that the stages leave for the head, with the width of each. */
   readonly hidden: { readonly stream: string; readonly width: number };
   /**

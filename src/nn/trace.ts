@@ -3,13 +3,16 @@ import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
 import { type Module, ownParameter } from "./module.js";
 import type { Parameter } from "./parameter.js";
+import type { VirtualContext } from "./site.js";
 
 /** What an input of a traced graph stands for, so that the runner can find it. */
 export type Leaf =
   | { readonly kind: "parameter"; readonly parameter: Parameter }
   | { readonly kind: "stream"; readonly stream: string }
   | { readonly kind: "batch"; readonly name: string }
-  | { readonly kind: "columnKeys"; readonly width: number; readonly index: number };
+  | { readonly kind: "columnKeys"; readonly width: number; readonly index: number }
+  /** Random numbers for the dropout of rows that are no tokens of the batch. */
+  | { readonly kind: "virtualKeys"; readonly rows: number; readonly index: number };
 
 /** Token rows of a packed batch. */
 export const TOKENS = "N";
@@ -80,12 +83,47 @@ export class Trace {
   /** Drops a share p of the elements of x (N, D) while training. */
   dropout(x: Value, p: number): Value {
     if (!this.training || p === 0) return x;
+    return this.#dropWith(x, this.batch("rowKeys", { dtype: "float32", shape: [TOKENS, 2] }), p);
+  }
+
+  #dropWith(x: Value, rows: Value, p: number): Value {
     const width = x.type.shape[1] as number;
-    const rows = this.batch("rowKeys", { dtype: "float32", shape: [TOKENS, 2] });
     const columns = inputValue("columnKeys", { dtype: "float32", shape: [2, width] });
     const index = [...this.leaves.values()].filter((leaf) => leaf.kind === "columnKeys").length;
     this.leaves.set(columns, { kind: "columnKeys", width, index });
     return this.f.dropout(x, rows, columns, { p });
+  }
+
+  /** What the graph of virtual tokens is made with. */
+  virtualContext(): VirtualContext {
+    return {
+      f: this.f,
+      p: (parameter) => this.parameter(parameter),
+      tasks: () => this.batch("taskIds", { dtype: "int64", shape: ["B"] }),
+      dropout: (x, p) => {
+        if (!this.training || p === 0) return x;
+        const count = x.type.shape[0] as number;
+        const keys = inputValue("virtualKeys", { dtype: "float32", shape: [count, 2] });
+        const index = [...this.leaves.values()].filter((leaf) => leaf.kind === "virtualKeys").length;
+        this.leaves.set(keys, { kind: "virtualKeys", rows: count, index });
+        return this.#dropWith(x, keys, p);
+      },
+    };
+  }
+
+  /** Embedded tokens x (N, D) of the table `module`, virtual ones in the rows that the batch keeps for them. */
+  withVirtual(module: Module, x: Value): Value {
+    let y = x;
+    for (const { active, virtual } of module.attachments) {
+      if (!active || virtual?.into !== "input") continue;
+      const column = (name: string): Value => this.batch(name, { dtype: "float32", shape: [TOKENS, 1] });
+      const index = this.batch("virtualIndex", { dtype: "int64", shape: [TOKENS] });
+      const rows = virtual.rows(this.virtualContext());
+      // Real rows read row 0 and multiply it by zero, so the gradient needs no sizes that are unknown.
+      const placed = this.f.mul(this.f.gather(rows, index), column("virtualRows"));
+      y = this.f.add(this.f.mul(y, column("realRows")), placed);
+    }
+    return y;
   }
 
   /** Applies a module through the active adapters at it, the last one outermost. */

@@ -1,0 +1,128 @@
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import { int64Tensor } from "./graph-runner.js";
+import type { ModelSite, VirtualTokens } from "./site.js";
+import type { AttentionStage, Stage, StagedModel, TokenBatch, TokenStage } from "./stage.js";
+
+/** The virtual tokens of the active adapter of a model, if it has any. */
+export function virtualTokensOf(model: StagedModel): VirtualTokens | undefined {
+  return model.inputEmbedding?.attachments.find(({ active, virtual }) => active && virtual !== undefined)
+    ?.virtual;
+}
+
+/** The place where virtual tokens hold on to a model; undefined where it has none. */
+export function modelSite(model: StagedModel): ModelSite | undefined {
+  const module = model.inputEmbedding;
+  if (module === undefined) return undefined;
+  const { vocabularySize, width, weight } = module;
+  const layers = model.stages.filter((stage): stage is AttentionStage => stage.kind === "attention");
+  return { kind: "model", module, vocabularySize, width, weight, layers };
+}
+
+const keyStream = (layer: number): string => `virtual_key.${layer}`;
+const valueStream = (layer: number): string => `virtual_value.${layer}`;
+
+/** Streams of the virtual keys and values that an attention stage reads beside its own. */
+export function virtualReads({ layer }: AttentionStage): { virtualKey: string; virtualValue: string } {
+  return { virtualKey: keyStream(layer), virtualValue: valueStream(layer) };
+}
+
+/** The stage that computes the virtual keys and values of all layers. */
+function virtualStage(model: StagedModel, virtual: VirtualTokens & { into: "keysAndValues" }): TokenStage {
+  const layers = model.stages.filter((stage): stage is AttentionStage => stage.kind === "attention");
+  const writes = Object.fromEntries(
+    layers.flatMap(({ layer, keyValueHeads, headDim }) =>
+      [keyStream(layer), valueStream(layer)].map((name) => [name, keyValueHeads * headDim]),
+    ),
+  );
+  return {
+    kind: "tokens",
+    name: "virtual_keys_and_values",
+    reads: {},
+    writes,
+    rows: virtual.count,
+    trace: (t) =>
+      Object.fromEntries(
+        virtual.layers(t.virtualContext()).flatMap(({ key, value }, i) => [
+          [keyStream(layers[i]!.layer), key],
+          [valueStream(layers[i]!.layer), value],
+        ]),
+      ),
+  };
+}
+
+/** The stages of a model with what its active adapter adds to them. */
+export function stagesWithVirtual(model: StagedModel): readonly Stage[] {
+  const virtual = virtualTokensOf(model);
+  if (virtual?.into !== "keysAndValues") return model.stages;
+  return [virtualStage(model, virtual), ...model.stages];
+}
+
+/** A batch with room for virtual tokens. */
+export interface VirtualBatch {
+  readonly batch: TokenBatch;
+  /** Rows that were put before every row of the batch. */
+  readonly inserted: number;
+  /** Tensors of the batch that the graphs of virtual tokens read. */
+  readonly tensors: Readonly<Record<string, HostTensor>>;
+}
+
+const column = (count: number, value: (i: number) => number): HostTensor =>
+  hostTensor(
+    "float32",
+    [count, 1],
+    Float32Array.from({ length: count }, (_, i) => value(i)),
+  );
+
+/**
+ * Makes room for virtual tokens. Real tokens stand at positions behind them; those of the input get rows of their own, unless
+ * they have been run and are in the cache.
+ */
+export function makeRoom(
+  batch: TokenBatch,
+  virtual: VirtualTokens | undefined,
+  options: { readonly cached: boolean },
+): VirtualBatch {
+  if (virtual === undefined) return { batch, inserted: 0, tensors: {} };
+  const { count, into } = virtual;
+  const { tokens, rowOffsets, positions, taskIds } = batch;
+  const rows = rowOffsets.length - 1;
+  const inserted = into === "input" && !options.cached ? count : 0;
+  const total = tokens.length + rows * inserted;
+  const wide = new Int32Array(total);
+  const places = new Int32Array(total);
+  const index = new Int32Array(total);
+  const real = new Uint8Array(total).fill(1);
+  const offsets = rowOffsets.map((start, row) => start + row * inserted);
+  for (let row = 0; row < rows; row += 1) {
+    const at = offsets[row]!;
+    for (let j = 0; j < inserted; j += 1) {
+      places[at + j] = j;
+      index[at + j] = (virtual.into === "input" && virtual.perRow === true ? row * count : 0) + j;
+      real[at + j] = 0;
+    }
+    for (let i = rowOffsets[row]!; i < rowOffsets[row + 1]!; i += 1) {
+      const to = at + inserted + i - rowOffsets[row]!;
+      wide[to] = tokens[i]!;
+      places[to] = positions[i]! + count;
+    }
+  }
+  const tensors: Record<string, HostTensor> = {};
+  if (into === "input") {
+    tensors["virtualIndex"] = int64Tensor(index);
+    tensors["realRows"] = column(total, (i) => real[i]!);
+    tensors["virtualRows"] = column(total, (i) => 1 - real[i]!);
+    tensors["taskIds"] = int64Tensor(taskIds ?? new Int32Array(rows));
+  }
+  return { batch: { ...batch, tokens: wide, rowOffsets: offsets, positions: places }, inserted, tensors };
+}
+
+/** Calls `move` for the tokens of every row: where they start with the virtual ones, without them, and how many they are. */
+export function eachRealRow(
+  { batch: { rowOffsets }, inserted }: VirtualBatch,
+  move: (from: number, to: number, count: number) => void,
+): void {
+  for (let row = 0; row + 1 < rowOffsets.length; row += 1) {
+    const from = rowOffsets[row]! + inserted;
+    move(from, from - (row + 1) * inserted, rowOffsets[row + 1]! - from);
+  }
+}
