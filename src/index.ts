@@ -1,10 +1,6 @@
 // Models and tokenizers
-export {
-  AutoModelForCausalLM,
-  AutoTokenizer,
-  type FromConfigOptions,
-  type FromPretrainedOptions,
-} from "./auto/auto-model.js";
+export { AutoModelForCausalLM, AutoTokenizer } from "./auto/auto-model.js";
+export type { FromConfigOptions, FromPretrainedOptions } from "./auto/open-pretrained.js";
 export { CausalLanguageModel, type CausalOutput } from "./auto/causal-language-model.js";
 export {
   type BackwardOptions,

@@ -1,4 +1,3 @@
-import type { CausalLM } from "../models/model.js";
 import { LanguageHead } from "../nn/language-head.js";
 import { type Batch, packBatch, type PackedBatch } from "../text/collate.js";
 import {
@@ -21,11 +20,11 @@ export interface CausalOutput extends ModelOutput {
 }
 
 /** A causal language model that can run. */
-export class CausalLanguageModel extends PretrainedModel<CausalLM> {
+export class CausalLanguageModel extends PretrainedModel {
   readonly taskType = "CAUSAL_LM";
   readonly head: LanguageHead;
 
-  constructor(parts: PretrainedModelParts<CausalLM>) {
+  constructor(parts: PretrainedModelParts) {
     super(parts);
     this.head = new LanguageHead(this.runner);
   }

@@ -1,6 +1,12 @@
 import { Random } from "../base/random.js";
 import { type Module, namedModules, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
+import { RMSNorm } from "../nn/rms-norm.js";
+
+function fillNormal(parameter: Parameter, deviation: number, random: Random): void {
+  const data = parameter.allocate();
+  for (let i = 0; i < data.length; i += 1) data[i] = deviation * random.normal();
+}
 
 /**
  * Random weights for a model that is trained from nothing: matrices normal with the given deviation, norms one, biases zero.
@@ -16,10 +22,21 @@ export function initialiseWeights(
     for (const [name, parameter] of ownParameters(module)) {
       if (seen.has(parameter)) continue;
       seen.add(parameter);
-      const data = parameter.allocate();
-      if (name === "bias") continue;
-      if (parameter.shape.length === 1) data.fill(1);
-      else for (let i = 0; i < data.length; i += 1) data[i] = options.deviation * random.normal();
+      if (name === "bias") parameter.allocate();
+      else if (parameter.shape.length > 1) fillNormal(parameter, options.deviation, random);
+      else parameter.allocate().fill(module instanceof RMSNorm ? 1 - module.offset : 1);
     }
+  }
+}
+
+/** The start of a new head: matrices normal, vectors zero. */
+export function initialiseParameters(
+  parameters: readonly Parameter[],
+  options: { readonly seed: number; readonly deviation: number },
+): void {
+  const random = new Random(options.seed);
+  for (const parameter of parameters) {
+    if (parameter.shape.length > 1) fillNormal(parameter, options.deviation, random);
+    else parameter.allocate();
   }
 }

@@ -3,6 +3,7 @@ import { firstFew } from "../base/first-few.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../base/half.js";
 import { suggest } from "../base/suggest.js";
 import type { Checkpoint } from "../files/checkpoint.js";
+import type { TaskModule } from "../models/model.js";
 import { type DType, formatShape } from "../base/tensor-type.js";
 import { type Module, namedModules, namedParameters, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
@@ -43,6 +44,31 @@ function storedNames(root: Module): Map<Parameter, string[]> {
 export interface LoadedWeights {
   /** Tensors of the file that the model has no place for. */
   readonly unexpected: readonly string[];
+  /** Parameters of the head that the file does not have; they have no elements yet. */
+  readonly fresh: readonly Parameter[];
+}
+
+export interface LoadOptions {
+  readonly dtype: WeightDType;
+  readonly bfloat16Inputs: boolean;
+  /** The name that the body usually has in checkpoints of models with a head. */
+  readonly bodyPrefix: string;
+  /** Whether the head may be absent, since it is about to be trained. */
+  readonly freshHead: boolean;
+}
+
+/**
+ * The names a tensor may have in a file, the likeliest first: bodies are saved by themselves or below a name, models are
+ * loaded with other heads than they were saved with, and old checkpoints have gamma and beta in layer norms.
+ */
+function fileNames(name: string, prefix: string, bodyPrefix: string): string[] {
+  const inBody = prefix !== "" && name.startsWith(`${prefix}.`);
+  const rest = inBody ? name.slice(prefix.length + 1) : name;
+  const names = inBody || prefix === "" ? [name, rest, `${bodyPrefix}.${rest}`] : [name];
+  const old = names.map((one) =>
+    one.replace(/LayerNorm\.weight$/, "LayerNorm.gamma").replace(/LayerNorm\.bias$/, "LayerNorm.beta"),
+  );
+  return [...new Set([...names, ...old])];
 }
 
 /**
@@ -50,22 +76,24 @@ export interface LoadedWeights {
  *
  * @throws {@link CheckpointError} `tensor_missing` or `tensor_shape`, naming every tensor that is absent or of another size.
  */
-export function loadWeights(
-  root: Module,
-  checkpoint: Checkpoint,
-  options: { readonly dtype: WeightDType; readonly bfloat16Inputs: boolean },
-): LoadedWeights {
+export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: LoadOptions): LoadedWeights {
   const names = storedNames(root);
   const stored = new Set(checkpoint.names());
   const used = new Set<string>();
   const missing: string[] = [];
   const misshapen: string[] = [];
+  const fresh: Parameter[] = [];
+  const mayBeFresh = (name: string): boolean =>
+    options.freshHead && (root.headNames.includes(name.split(".")[0]!) || /(^|\.)pooler\./.test(name));
   for (const [, parameter] of namedParameters(root)) {
     const candidates = names.get(parameter)!;
-    for (const name of candidates) used.add(name);
-    const name = candidates.find((candidate) => stored.has(candidate));
+    const inFile = candidates.flatMap((name) => fileNames(name, root.prefix, options.bodyPrefix));
+    const found = inFile.filter((name) => stored.has(name));
+    for (const name of found) used.add(name);
+    const [name] = found;
     if (name === undefined) {
-      missing.push(`${candidates[0]}  ${formatShape(parameter.shape)}`);
+      if (mayBeFresh(candidates[0]!)) fresh.push(parameter);
+      else missing.push(`${candidates[0]}  ${formatShape(parameter.shape)}`);
       continue;
     }
     const { dtype, shape } = checkpoint.describe(name);
@@ -85,7 +113,7 @@ export function loadWeights(
   const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));
   if (missing.length > 0 || misshapen.length > 0)
     throw weightsError(checkpoint, missing, misshapen, unexpected);
-  return { unexpected };
+  return { unexpected, fresh };
 }
 
 function weightsError(

@@ -50,11 +50,11 @@ export interface Evaluation {
   readonly supervisedTokens: number;
 }
 
-export interface PretrainedModelParts<M extends TaskModule = TaskModule> {
+export interface PretrainedModelParts {
   readonly name: string;
   readonly definition: ModelDefinition;
   readonly config: RawConfig;
-  readonly module: M;
+  readonly module: TaskModule;
   readonly engine: Engine;
   readonly checkpoint: Checkpoint | undefined;
   readonly tokenizer: Tokenizer | undefined;
@@ -66,13 +66,13 @@ export interface PretrainedModelParts<M extends TaskModule = TaskModule> {
  * A model that can run: modules, weights, tokenizer and the runner that owns the order of work. What a head computes, and
  * from which labels, is up to the task.
  */
-export abstract class PretrainedModel<M extends TaskModule = TaskModule> {
+export abstract class PretrainedModel {
   /** The task of its head, as `task_type` names it in adapter files. */
   abstract readonly taskType: TaskType;
   readonly name: string;
   readonly definition: ModelDefinition;
   readonly config: RawConfig;
-  readonly module: M;
+  readonly module: TaskModule;
   readonly engine: Engine;
   readonly tokenizer: Tokenizer | undefined;
   readonly runner: Runner;
@@ -82,7 +82,7 @@ export abstract class PretrainedModel<M extends TaskModule = TaskModule> {
   readonly configOverrides: Record<string, unknown> = {};
   #closed = false;
 
-  constructor(parts: PretrainedModelParts<M>) {
+  constructor(parts: PretrainedModelParts) {
     this.name = parts.name;
     this.definition = parts.definition;
     this.config = parts.config;

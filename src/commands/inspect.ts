@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { extname, join } from "node:path";
-import { findModel } from "../auto/auto-model.js";
+import { findModel } from "../auto/open-pretrained.js";
+import { buildModel, taskOfCheckpoint } from "../models/model.js";
 import { loadWeights } from "../auto/load-weights.js";
 import { integer, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
@@ -40,8 +41,13 @@ async function inspectModel(name: string, terminal: Terminal): Promise<void> {
     const values = checkpoint.config();
     const definition = findModel(values, checkpoint.path);
     const config = new RawConfig(values, `${checkpoint.path}/config.json`);
-    const module = definition.causalLM(config);
-    const { unexpected } = loadWeights(module, checkpoint, { dtype: "auto", bfloat16Inputs: true });
+    const module = buildModel(definition, taskOfCheckpoint(definition, values), config);
+    const { unexpected } = loadWeights(module, checkpoint, {
+      dtype: "auto",
+      bfloat16Inputs: true,
+      bodyPrefix: definition.prefix,
+      freshHead: true,
+    });
     for (const line of moduleTree(module)) terminal.line(line);
     const parameters = [...namedParameters(module)].map(([, parameter]) => parameter);
     const stored = new Map<string, number>();

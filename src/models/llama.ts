@@ -1,4 +1,5 @@
 import { decoderFromConfig } from "../nn/decoder-config.js";
+import { decoderHeads } from "../nn/decoder-heads.js";
 import { ropeContextLength } from "../nn/rope.js";
 import { defineModel } from "./model.js";
 
@@ -10,7 +11,8 @@ import { defineModel } from "./model.js";
 export const llama = defineModel({
   modelType: "llama",
   title: "Llama",
-  causalLM(config) {
+  prefix: "model",
+  body(config) {
     const bias = config.flag("attention_bias", false);
     return decoderFromConfig(config, {
       family: "Llama",
@@ -20,6 +22,7 @@ export const llama = defineModel({
       queryKeyNorm: false,
     });
   },
+  heads: decoderHeads("Llama", { questionPrefix: "transformer" }),
   defaultTargets: { LORA: ["q_proj", "v_proj"] },
   contextLength: (config) => ropeContextLength(config.values, 2048),
 });

@@ -1,4 +1,5 @@
 import { decoderFromConfig } from "../nn/decoder-config.js";
+import { decoderHeads } from "../nn/decoder-heads.js";
 import { ropeContextLength } from "../nn/rope.js";
 import { defineModel } from "./model.js";
 
@@ -10,7 +11,8 @@ import { defineModel } from "./model.js";
 export const mistral = defineModel({
   modelType: "mistral",
   title: "Mistral",
-  causalLM: (config) =>
+  prefix: "model",
+  body: (config) =>
     decoderFromConfig(config, {
       family: "Mistral",
       projectionBias: false,
@@ -19,6 +21,7 @@ export const mistral = defineModel({
       queryKeyNorm: false,
       window: "sliding_window" in config.values ? config.optional("sliding_window") : 4096,
     }),
+  heads: decoderHeads("Mistral", { questionPrefix: "model" }),
   defaultTargets: { LORA: ["q_proj", "v_proj"] },
   contextLength: (config) => ropeContextLength(config.values, 131_072),
 });

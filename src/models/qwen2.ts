@@ -1,4 +1,5 @@
 import { decoderFromConfig, windowTraits } from "../nn/decoder-config.js";
+import { decoderHeads } from "../nn/decoder-heads.js";
 import { ropeContextLength } from "../nn/rope.js";
 import { defineModel } from "./model.js";
 
@@ -10,7 +11,8 @@ import { defineModel } from "./model.js";
 export const qwen2 = defineModel({
   modelType: "qwen2",
   title: "Qwen2",
-  causalLM: (config) =>
+  prefix: "model",
+  body: (config) =>
     decoderFromConfig(config, {
       family: "Qwen2",
       projectionBias: true,
@@ -19,6 +21,7 @@ export const qwen2 = defineModel({
       queryKeyNorm: false,
       ...windowTraits(config),
     }),
+  heads: decoderHeads("Qwen2", { questionPrefix: "transformer" }),
   defaultTargets: { LORA: ["q_proj", "v_proj"] },
   contextLength: (config) => ropeContextLength(config.values, 32_768),
 });

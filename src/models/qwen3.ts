@@ -1,4 +1,5 @@
 import { decoderFromConfig, windowTraits } from "../nn/decoder-config.js";
+import { decoderHeads } from "../nn/decoder-heads.js";
 import { ropeContextLength } from "../nn/rope.js";
 import { defineModel } from "./model.js";
 
@@ -10,7 +11,8 @@ import { defineModel } from "./model.js";
 export const qwen3 = defineModel({
   modelType: "qwen3",
   title: "Qwen3",
-  causalLM: (config) => {
+  prefix: "model",
+  body: (config) => {
     const bias = config.flag("attention_bias", false);
     return decoderFromConfig(config, {
       family: "Qwen3",
@@ -21,6 +23,7 @@ export const qwen3 = defineModel({
       ...windowTraits(config),
     });
   },
+  heads: decoderHeads("Qwen3", { questionPrefix: "transformer" }),
   defaultTargets: { LORA: ["q_proj", "v_proj"] },
   contextLength: (config) => ropeContextLength(config.values, 32_768),
 });

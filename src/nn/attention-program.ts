@@ -1,9 +1,10 @@
 import { gradients } from "../autodiff/gradients.js";
 import { type Graph, inputValue, type Value } from "../graph/value.js";
 import { ops as f } from "../ops/index.js";
+import { softCap } from "./activation.js";
 import type { AttentionStage } from "./stage.js";
 
-type Sizes = Pick<AttentionStage, "heads" | "keyValueHeads" | "headDim" | "scale">;
+type Sizes = Pick<AttentionStage, "heads" | "keyValueHeads" | "headDim" | "scale" | "cap">;
 
 /** Graphs of attention for T queries over S keys of one row. */
 export interface AttentionGraphs {
@@ -14,7 +15,7 @@ export interface AttentionGraphs {
 }
 
 /**
- * context = softmax(scale · Q Kᵀ + mask) V, the G = H / K query heads of one key/value head as rows of one product, so that
+ * context = softmax(cap(scale · Q Kᵀ) + mask) V, the G = H / K query heads of one key/value head as rows of one product, so that
  * keys and values are never repeated.
  */
 function attend(query: Value, key: Value, value: Value, mask: Value | undefined, sizes: Sizes): Value {
@@ -24,7 +25,7 @@ function attend(query: Value, key: Value, value: Value, mask: Value | undefined,
   const q = f.reshape(rows, { shape: [K, "GT", d] });
   const k = f.transpose(f.reshape(key, { shape: ["S", K, d] }), { axes: [1, 0, 2] }); // (K, S, d)
   const v = f.transpose(f.reshape(value, { shape: ["S", K, d] }), { axes: [1, 0, 2] });
-  const scores = f.matmul(q, k, { transposeB: true, alpha: scale }); // (K, GT, S)
+  const scores = softCap(f, f.matmul(q, k, { transposeB: true, alpha: scale }), sizes.cap); // (K, GT, S)
   const weights = f.softmax(mask === undefined ? scores : f.add(scores, mask));
   const context = f.reshape(f.matmul(weights, v, {}), { shape: [K, G, "T", d] });
   return f.reshape(f.transpose(context, { axes: [2, 0, 1, 3] }), { shape: ["T", heads * d] });

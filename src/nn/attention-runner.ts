@@ -54,6 +54,7 @@ export class AttentionRunner {
       stage.keyValueHeads,
       stage.headDim,
       stage.scale,
+      stage.cap,
       masked,
       pass,
       accumulate,

@@ -1,55 +1,43 @@
 import type { Value } from "../graph/value.js";
-import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import type { HostTensor } from "../base/host-tensor.js";
+import type { Backbone } from "./backbone.js";
 import { DecoderLayer, type DecoderOptions } from "./decoder-layer.js";
 import { Embedding } from "./embedding.js";
-import { Linear } from "./linear.js";
-import { Module, nameTree } from "./module.js";
+import { int64Tensor } from "./graph-runner.js";
+import { Module } from "./module.js";
 import { RMSNorm } from "./rms-norm.js";
 import { type RopeOptions, RopeTables } from "./rope.js";
-import type { Stage, StagedModel, TokenBatch } from "./stage.js";
+import type { Stage, TokenBatch } from "./stage.js";
 import { TOKENS, type Trace } from "./trace.js";
 
-/** Embedding, blocks and final norm. */
-class Decoder extends Module {
+/** The body of the Llama kind: embedding, blocks and final norm. */
+export class Decoder extends Module implements Backbone {
   readonly kind: string;
   readonly embed_tokens: Embedding;
   readonly layers: DecoderLayer[];
   readonly norm: RMSNorm;
-
-  constructor(options: DecoderOptions) {
-    super();
-    this.kind = `${options.family}Model`;
-    this.embed_tokens = new Embedding(options.vocabularySize, options.width);
-    this.layers = Array.from({ length: options.layers }, () => new DecoderLayer(options));
-    this.norm = new RMSNorm(options.width, options.epsilon, `${options.family}RMSNorm`);
-  }
-}
-
-/** A causal language model of the Llama kind. */
-export class DecoderForCausalLM extends Module implements StagedModel {
-  readonly kind: string;
-  readonly model: Decoder;
-  readonly lm_head: Linear;
-  readonly hidden: { stream: string; width: number };
+  readonly width: number;
   readonly #rope: RopeTables;
 
   constructor(
-    readonly options: DecoderOptions & { readonly tiedHead: boolean },
+    readonly options: DecoderOptions,
     rope: RopeOptions,
   ) {
     super();
-    this.kind = `${options.family}ForCausalLM`;
-    this.model = new Decoder(options);
-    const tied = options.tiedHead ? { weight: this.model.embed_tokens.weight } : {};
-    this.lm_head = new Linear(options.width, options.vocabularySize, tied);
-    this.hidden = { stream: "hidden", width: options.width };
+    this.kind = `${options.family}Model`;
+    this.width = options.width;
+    this.embed_tokens = new Embedding(options.vocabularySize, options.width);
+    this.layers = Array.from({ length: options.layers }, () => new DecoderLayer(options));
+    this.norm = new RMSNorm(options.width, options.epsilon, {
+      kind: `${options.family}RMSNorm`,
+      offset: options.normOffset,
+    });
     this.#rope = new RopeTables(rope);
-    nameTree(this);
   }
 
   get cacheLimit(): number {
     const { scaling } = this.#rope.options;
-    return scaling.kind === "dynamic" ? scaling.trainedLength : Infinity;
+    return scaling.kind === "dynamic" || scaling.kind === "longrope" ? scaling.trainedLength : Infinity;
   }
 
   get inputEmbedding(): Embedding {
@@ -62,26 +50,26 @@ export class DecoderForCausalLM extends Module implements StagedModel {
       name: "embed_tokens",
       reads: {},
       writes: { hidden: this.options.width },
-      trace: (t) => ({
-        hidden: this.model.embed_tokens.forward(t, t.batch("tokens", { dtype: "int64", shape: [TOKENS] })),
-      }),
+      trace: (t) => {
+        const rows = this.embed_tokens.forward(t, t.batch("tokens", { dtype: "int64", shape: [TOKENS] }));
+        const { embeddingScale: by = 1 } = this.options;
+        return { hidden: by === 1 ? rows : t.f.scale(rows, { by }) };
+      },
     };
-    return [embed, ...this.model.layers.flatMap((layer, i) => layer.stages(i))];
+    return [embed, ...this.layers.flatMap((layer, i) => layer.stages(i))];
   }
 
-  head(t: Trace, hidden: Value): Value {
-    return this.lm_head.forward(t, this.model.norm.forward(t, hidden));
+  wordEmbeddings(): Embedding {
+    return this.embed_tokens;
+  }
+
+  finish(t: Trace, hidden: Value): Value {
+    return this.norm.forward(t, hidden);
   }
 
   batchTensors({ tokens, positions }: TokenBatch): Record<string, HostTensor> {
     const longest = positions.reduce((most, position) => Math.max(most, position), 0) + 1;
     const { cos, sin } = this.#rope.upTo(longest, tokens.length);
-    const wide = (values: Int32Array): HostTensor =>
-      hostTensor(
-        "int64",
-        [values.length],
-        BigInt64Array.from(values, (value) => BigInt(value)),
-      );
-    return { tokens: wide(tokens), positions: wide(positions), ropeCos: cos, ropeSin: sin };
+    return { tokens: int64Tensor(tokens), positions: int64Tensor(positions), ropeCos: cos, ropeSin: sin };
   }
 }

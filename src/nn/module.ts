@@ -14,6 +14,9 @@ export abstract class Module {
   /** The class name that Hugging Face shows for such a module. */
   abstract readonly kind: string;
 
+  /** Own parameters that are kept transposed: adapters read, replace and merge them as (out, in). */
+  readonly transposed: readonly string[] = [];
+
   /** Where an adapter can hold on to this module, if it can. */
   site(): ModuleSite | undefined {
     return undefined;

@@ -54,6 +54,14 @@ export class RawConfig {
     return fallback;
   }
 
+  /** Number of outputs of a task head: the length of `id2label`, else `num_labels`, else 2 as in Hugging Face. */
+  labelCount(): number {
+    const names = this.values["id2label"];
+    if (typeof names === "object" && names !== null && Object.keys(names).length > 0)
+      return Object.keys(names).length;
+    return this.count("num_labels", 2);
+  }
+
   /** Records a fault that concerns several keys. */
   fault(text: string): void {
     this.#faults.push(text);

@@ -4,25 +4,30 @@ import { Parameter } from "./parameter.js";
 import type { Trace } from "./trace.js";
 
 /**
- * y = x / √(mean(x²) + epsilon) ⊙ weight, over the last axis.
+ * y = x / √(mean(x²) + epsilon) ⊙ (weight + offset), over the last axis.
  *
  * Shapes: x (…, D) → (…, D); weight (D).
  */
 export class RMSNorm extends Module {
   readonly kind: string;
   readonly weight: Parameter;
+  /** Added to the weight: 1 in the Gemma family, whose weights are kept as differences from one. */
+  readonly offset: number;
 
   constructor(
     readonly width: number,
     readonly epsilon: number,
-    kind = "RMSNorm",
+    options: { readonly kind?: string | undefined; readonly offset?: number | undefined } = {},
   ) {
     super();
-    this.kind = kind;
+    this.kind = options.kind ?? "RMSNorm";
+    this.offset = options.offset ?? 0;
     this.weight = new Parameter([width]);
   }
 
   forward(t: Trace, x: Value): Value {
-    return t.f.rmsNorm(x, t.own(this, "weight"), { epsilon: this.epsilon });
+    const weight = t.own(this, "weight");
+    const factor = this.offset === 0 ? weight : t.f.offset(weight, { by: this.offset });
+    return t.f.rmsNorm(x, factor, { epsilon: this.epsilon });
   }
 }

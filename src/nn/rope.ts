@@ -12,6 +12,15 @@ export type RopeScaling =
       readonly lowFrequencyFactor: number;
       readonly highFrequencyFactor: number;
       readonly trainedLength: number;
+    }
+  | {
+      readonly kind: "longrope";
+      /** Divisors of each frequency, for rows up to the trained length and beyond it. */
+      readonly shortFactors: readonly number[];
+      readonly longFactors: readonly number[];
+      readonly trainedLength: number;
+      /** Factor on cos and sin. */
+      readonly magnitude: number;
     };
 
 export interface RopeOptions {
@@ -50,17 +59,48 @@ export function readRope(config: Readonly<Record<string, unknown>>, dim: number)
     const highFrequencyFactor = number(parameters, "high_freq_factor");
     return { theta, dim, scaling: { kind, factor, lowFrequencyFactor, highFrequencyFactor, trainedLength } };
   }
+  // Phi-3 has older names for LongRoPE; only its settings tell "yarn" from what others call so.
+  if (kind === "longrope" || kind === "su" || (kind === "yarn" && "short_factor" in parameters))
+    return readLongRope(config, parameters, theta, dim);
   throw new ConfigError({
     code: "rope_kind_unknown",
     summary: `config.json: rope scaling of kind "${kind}" is not known.`,
-    facts: [["known kinds", "default, linear, dynamic, llama3"]],
+    facts: [["known kinds", "default, linear, dynamic, llama3, longrope"]],
     fields: { kind },
   });
+}
+
+/** The short and the long divisors of LongRoPE (arXiv:2402.13753, §3). */
+function readLongRope(
+  config: Readonly<Record<string, unknown>>,
+  parameters: Readonly<Record<string, unknown>>,
+  theta: number,
+  dim: number,
+): RopeOptions {
+  const factors = (key: string): number[] => {
+    const value = parameters[key];
+    if (Array.isArray(value) && value.length === dim / 2 && value.every((one) => typeof one === "number"))
+      return value as number[];
+    throw new ConfigError({
+      code: "config_value",
+      summary: `config.json: rope_scaling.${key} has to be a list of ${dim / 2} numbers.`,
+      fields: { key: `rope_scaling.${key}`, value },
+    });
+  };
+  const longest = number(config, "max_position_embeddings");
+  const trainedLength = number({ ...config, ...parameters }, "original_max_position_embeddings", longest);
+  const stretch = number(parameters, "factor", longest / trainedLength);
+  const usual = stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(trainedLength));
+  const magnitude = number(parameters, "attention_factor", usual);
+  const [shortFactors, longFactors] = [factors("short_factor"), factors("long_factor")];
+  return { theta, dim, scaling: { kind: "longrope", shortFactors, longFactors, trainedLength, magnitude } };
 }
 
 /** Longest input, in tokens: dynamic scaling reaches `factor` times as far as the model was trained. */
 export function ropeContextLength(config: Readonly<Record<string, unknown>>, fallback: number): number {
   const length = (config["max_position_embeddings"] as number | undefined) ?? fallback;
+  const parameters = (config["rope_parameters"] ?? config["rope_scaling"] ?? {}) as Record<string, unknown>;
+  if ((parameters["rope_type"] ?? parameters["type"]) !== "dynamic") return length;
   const { scaling } = readRope({ max_position_embeddings: length, ...config }, 2);
   return scaling.kind === "dynamic" ? Math.floor(scaling.trainedLength * scaling.factor) : length;
 }
@@ -73,6 +113,10 @@ function frequencies({ theta, dim, scaling }: RopeOptions, length: number): Floa
       return plain(theta);
     case "linear":
       return plain(theta).map((value) => value / scaling.factor);
+    case "longrope": {
+      const factors = length > scaling.trainedLength ? scaling.longFactors : scaling.shortFactors;
+      return plain(theta).map((value, i) => value / factors[i]!);
+    }
     case "dynamic": {
       const reach = Math.max(length, scaling.trainedLength) / scaling.trainedLength;
       return plain(theta * (scaling.factor * reach - (scaling.factor - 1)) ** (dim / (dim - 2)));
@@ -102,27 +146,34 @@ export class RopeTables {
    * their positions.
    */
   upTo(length: number, rows: number): { cos: HostTensor; sin: HostTensor } {
-    const exact = this.options.scaling.kind === "dynamic";
-    const fits = exact ? this.#length === length : this.#length >= length;
+    const fits = this.#exact ? this.#length === length : this.#length >= length;
     if (this.#tables === undefined || !fits || this.#rows < rows) this.#tables = this.#build(length, rows);
     return this.#tables;
+  }
+
+  /** Whether the angles depend on the length of the longest row. */
+  get #exact(): boolean {
+    const { kind } = this.options.scaling;
+    return kind === "dynamic" || kind === "longrope";
   }
 
   #build(length: number, rows: number): { cos: HostTensor; sin: HostTensor } {
     const count = Math.max(64, 2 ** Math.ceil(Math.log2(Math.max(length, rows))));
     const theta = frequencies(this.options, length);
     const half = theta.length;
+    const { scaling } = this.options;
+    const magnitude = scaling.kind === "longrope" ? scaling.magnitude : 1;
     const cos = new Float32Array(count * half);
     const sin = new Float32Array(count * half);
     for (let p = 0; p < count; p += 1) {
       for (let i = 0; i < half; i += 1) {
         // float32 at the same places as the reference: frequency, then angle.
         const angle = Math.fround(p * Math.fround(theta[i]!));
-        cos[p * half + i] = Math.cos(angle);
-        sin[p * half + i] = Math.sin(angle);
+        cos[p * half + i] = magnitude * Math.cos(angle);
+        sin[p * half + i] = magnitude * Math.sin(angle);
       }
     }
-    this.#length = this.options.scaling.kind === "dynamic" ? length : count;
+    this.#length = this.#exact ? length : count;
     this.#rows = count;
     return { cos: hostTensor("float32", [count, half], cos), sin: hostTensor("float32", [count, half], sin) };
   }

@@ -9,8 +9,19 @@ export interface LinearSite {
   readonly module: Module;
   readonly inFeatures: number;
   readonly outFeatures: number;
+  /** The stored weight; a module may keep it (in, out), which its `transposed` says. `weightData` reads it as (out, in). */
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
+}
+
+/** The weight of a linear site as float32 rows (out, in), however it is kept; a copy where it had to be turned or cast. */
+export function weightData({ module, weight, inFeatures, outFeatures }: LinearSite): Float32Array {
+  const stored = weight.data;
+  if (!module.transposed.includes("weight")) return stored;
+  const turned = new Float32Array(stored.length);
+  for (let i = 0; i < inFeatures; i += 1)
+    for (let o = 0; o < outFeatures; o += 1) turned[o * inFeatures + i] = stored[i * outFeatures + o]!;
+  return turned;
 }
 
 /** Rows of a table: y = W[ids]. Shapes: ids (N), W (V, D). */

@@ -34,6 +34,8 @@ export interface AttentionStage {
   readonly headDim: number;
   /** Factor on query · key. */
   readonly scale: number;
+  /** Scores are bent down to this: cap · tanh(score / cap). */
+  readonly cap?: number | undefined;
   /** Tokens see themselves and what came before. */
   readonly causal: boolean;
   /** Tokens see this many positions, themselves included. */
@@ -64,6 +66,10 @@ export interface StagedModel {
    * rows have to be run as a whole and one by one.
    */
   readonly cacheLimit: number;
+  /** Attribute that holds the body, as in the names of checkpoints; empty where the model is the body itself. */
+  readonly prefix: string;
+  /** Attributes that belong to the head. */
+  readonly headNames: readonly string[];
   /** Scores (R, V) of hidden rows (R, D). */
   head(t: Trace, hidden: Value): Value;
   /** Tensors that all stages share for this batch, by the names they ask for. */

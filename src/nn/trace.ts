@@ -24,8 +24,14 @@ export class Trace {
   readonly #parameters = new Map<Parameter, Value>();
   readonly #batch = new Map<string, Value>();
 
-  /** @param training - whether dropout is on. */
-  constructor(readonly training: boolean) {}
+  /**
+   * @param training - whether dropout is on.
+   * @param rows - name of the number of rows that dropout works on.
+   */
+  constructor(
+    readonly training: boolean,
+    readonly rows = TOKENS,
+  ) {}
 
   /** A stream of token rows: (N, width). */
   stream(name: string, width: number): Value {
@@ -60,11 +66,13 @@ export class Trace {
   /** The same, in the stored element type where nothing replaces it. */
   ownStored(module: Module, name: string): Value {
     let value = this.storedParameter(ownParameter(module, name));
+    const turn = (x: Value): Value =>
+      module.transposed.includes(name) ? this.f.transpose(x, { axes: [1, 0] }) : x;
     for (const { active, replaces } of module.attachments) {
       const replace = active ? replaces?.[name] : undefined;
       if (replace === undefined) continue;
       const base = value.type.dtype === "float32" ? value : this.f.cast(value, { to: "float32" });
-      value = replace({ f: this.f, base, p: (parameter) => this.parameter(parameter) });
+      value = turn(replace({ f: this.f, base: turn(base), p: (parameter) => this.parameter(parameter) }));
     }
     return value;
   }
@@ -83,7 +91,7 @@ export class Trace {
   /** Drops a share p of the elements of x (N, D) while training. */
   dropout(x: Value, p: number): Value {
     if (!this.training || p === 0) return x;
-    return this.#dropWith(x, this.batch("rowKeys", { dtype: "float32", shape: [TOKENS, 2] }), p);
+    return this.#dropWith(x, this.batch("rowKeys", { dtype: "float32", shape: [this.rows, 2] }), p);
   }
 
   #dropWith(x: Value, rows: Value, p: number): Value {

@@ -21,12 +21,15 @@ import type { AttachedAdapter } from "./adapter.js";
 /** The graph of a module's own parameters with an adapter added to them, by name. */
 function mergedValues(t: Trace, module: Module, attachment: Attachment): [name: string, value: Value][] {
   const p = (parameter: Parameter): Value => t.parameter(parameter);
-  const own = (name: string): Value => t.parameter(ownParameter(module, name));
+  const turn = (name: string, x: Value): Value =>
+    module.transposed.includes(name) ? t.f.transpose(x, { axes: [1, 0] }) : x;
+  const own = (name: string): Value => turn(name, t.parameter(ownParameter(module, name)));
+  const stored = ([name, value]: [string, Value]): [string, Value] => [name, turn(name, value)];
   const replaced = Object.entries(attachment.replaces ?? {}).map(([name, replace]): [string, Value] => [
     name,
     replace({ f: t.f, base: own(name), p }),
   ]);
-  if (attachment.forward === undefined) return replaced;
+  if (attachment.forward === undefined) return replaced.map(stored);
   if (attachment.merged === undefined) {
     throw new UnsupportedError({
       code: "cannot_merge",
@@ -35,7 +38,7 @@ function mergedValues(t: Trace, module: Module, attachment: Attachment): [name: 
       fields: { path: module.path },
     });
   }
-  return [...replaced, ...Object.entries(attachment.merged({ f: t.f, own, p }))];
+  return [...replaced, ...Object.entries(attachment.merged({ f: t.f, own, p }))].map(stored);
 }
 
 /** The merged parameters of one module, computed in float32 and not yet put in place. */

@@ -1,0 +1,181 @@
+import { ConfigError, OutOfMemoryError } from "../base/errors.js";
+import { suggest } from "../base/suggest.js";
+import { type Checkpoint, openCheckpoint } from "../files/checkpoint.js";
+import { resolveModel } from "../files/hub.js";
+import { models } from "../models/index.js";
+import { buildModel, type ModelDefinition, type TaskType } from "../models/model.js";
+import { namedParameters } from "../nn/module.js";
+import { RawConfig } from "../nn/raw-config.js";
+import { defaultEngine } from "../runtime/engines.js";
+import type { Engine } from "../runtime/engine.js";
+import { availableMemoryBytes } from "../runtime/memory.js";
+import { type Tokenizer, tokenizerFromFiles } from "../text/tokenizer.js";
+import { initialiseParameters, initialiseWeights } from "./initialise.js";
+import { loadWeights, type WeightDType } from "./load-weights.js";
+import type { PretrainedModelParts } from "./pretrained-model.js";
+
+export interface FromPretrainedOptions {
+  /**
+   * Element type of the weights in memory; arithmetic is float32 whatever this says.
+   *
+   * @defaultValue "auto": what the file has; float32 for GGUF
+   */
+  readonly dtype?: WeightDType | undefined;
+  readonly revision?: string | undefined;
+  readonly engine?: Engine | undefined;
+  /**
+   * Bytes of matrix products kept for the backward pass; what is over is computed again, which costs at most a seventh more time.
+   *
+   * @defaultValue 512 MiB, or a quarter of the free memory where that is less
+   */
+  readonly activationBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Called with what is worth knowing and no error, such as tensors that are not used. */
+  readonly onWarning?: ((text: string) => void) | undefined;
+  /** Seed of a head that the checkpoint does not have. @defaultValue 0 */
+  readonly seed?: number | undefined;
+}
+
+export interface FromConfigOptions {
+  readonly name?: string | undefined;
+  /** Seed of the weights. @defaultValue 0 */
+  readonly seed?: number | undefined;
+  readonly tokenizer?: Tokenizer | undefined;
+  readonly engine?: Engine | undefined;
+  readonly activationBytes?: number | undefined;
+}
+
+const DEFAULT_ACTIVATION_BYTES = 512 * 2 ** 20;
+
+const defaultActivationBytes = (): number => Math.min(DEFAULT_ACTIVATION_BYTES, availableMemoryBytes() / 4);
+
+/** The architecture that a config asks for. */
+export function findModel(config: Readonly<Record<string, unknown>>, path: string): ModelDefinition {
+  const modelType = config["model_type"];
+  const registry: Readonly<Record<string, ModelDefinition>> = models;
+  const found = typeof modelType === "string" ? registry[modelType] : undefined;
+  if (found !== undefined) return found;
+  const near = typeof modelType === "string" ? suggest(modelType, Object.keys(models)) : [];
+  throw new ConfigError({
+    code: "model_type_unknown",
+    summary: `model_type ${JSON.stringify(modelType) ?? "(absent)"} of ${path} is not supported.`,
+    facts: [
+      ...(near.length > 0 ? [["nearest", near.join(", ")] as const] : []),
+      ["supported", Object.keys(models).join(", ")],
+    ],
+    fields: { modelType, supported: Object.keys(models), suggestions: near },
+  });
+}
+
+/** Refuses early where the weights alone would not fit. Weights of a mapped file can be dropped and count as nothing. */
+function checkMemory(name: string, bytes: number): void {
+  const available = availableMemoryBytes();
+  if (bytes <= available) return;
+  const gib = (value: number): string => `${(value / 2 ** 30).toFixed(1)} GiB`;
+  throw new OutOfMemoryError({
+    code: "out_of_memory",
+    summary: `${name} needs ${gib(bytes)} for its weights; ${gib(available)} are free.`,
+    fixes: ['load with dtype "bfloat16"', "choose a smaller model, or close other programs"],
+    fields: { name, wanted: bytes, free: available },
+  });
+}
+
+/** What is asked of a model besides the options of the user. */
+export interface Wanted {
+  readonly task: TaskType;
+  /** Keys of the config that the user has set, such as the number of labels. */
+  readonly config?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** Opens the parts of a model from a Hugging Face folder, a `.gguf` file, or a Hub id, with the head for a task. */
+export async function openPretrained(
+  idOrPath: string,
+  wanted: Wanted,
+  options: FromPretrainedOptions,
+): Promise<PretrainedModelParts> {
+  const { revision, signal } = options;
+  const path = await resolveModel(idOrPath, { ...(revision && { revision }), ...(signal && { signal }) });
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await openParts(idOrPath, checkpoint, wanted, options);
+  } catch (error) {
+    checkpoint.close();
+    throw error;
+  }
+}
+
+async function openParts(
+  name: string,
+  checkpoint: Checkpoint,
+  { task, config: changes }: Wanted,
+  options: FromPretrainedOptions,
+): Promise<PretrainedModelParts> {
+  const { dtype = "auto", seed = 0, onWarning = console.warn } = options;
+  const values = { ...checkpoint.config(), ...changes };
+  const definition = findModel(values, checkpoint.path);
+  const config = new RawConfig(values, `${checkpoint.path}/config.json`);
+  const module = buildModel(definition, task, config);
+  const engine = options.engine ?? (await defaultEngine());
+  const { unexpected, fresh } = loadWeights(module, checkpoint, {
+    dtype,
+    bfloat16Inputs: engine.capabilities.bfloat16Inputs,
+    bodyPrefix: definition.prefix,
+    freshHead: task !== "CAUSAL_LM" && task !== "SEQ_2_SEQ_LM",
+  });
+  initialiseParameters(fresh, { seed, deviation: config.number("initializer_range", 0.02) });
+  let bytes = 0;
+  for (const [, parameter] of namedParameters(module)) {
+    const mapped = checkpoint.format === "safetensors" && dtype === "auto";
+    bytes += mapped ? 0 : parameter.size * (parameter.type.dtype === "float32" ? 4 : 2);
+  }
+  checkMemory(name, bytes);
+  const few = (list: readonly string[]): string => list.slice(0, 3).join(", ");
+  if (fresh.length > 0) {
+    const names = few(fresh.map((parameter) => parameter.name));
+    onWarning(
+      `${name}: ${fresh.length} tensors are not in the file and start at random (seed ${seed}), so they have to be trained: ${names}`,
+    );
+  }
+  if (unexpected.length > 0) {
+    onWarning(
+      `${name}: ${unexpected.length} tensors of the file are not used by ${definition.title}: ${few(unexpected)}`,
+    );
+  }
+  const files = checkpoint.tokenizerFiles();
+  const { activationBytes = defaultActivationBytes() } = options;
+  return {
+    name,
+    definition,
+    config,
+    module,
+    engine,
+    checkpoint,
+    tokenizer: files === undefined ? undefined : tokenizerFromFiles(files),
+    generationConfig: checkpoint.generationConfig?.(),
+    runner: { activationBytes },
+  };
+}
+
+/** The parts of a model with random weights. */
+export async function buildFromConfig(
+  values: Readonly<Record<string, unknown>>,
+  task: TaskType,
+  options: FromConfigOptions,
+): Promise<PretrainedModelParts> {
+  const { name = "new model", seed = 0, tokenizer, activationBytes = defaultActivationBytes() } = options;
+  const definition = findModel(values, name);
+  const config = new RawConfig(values, name);
+  const module = buildModel(definition, task, config);
+  initialiseWeights(module, { seed, deviation: config.number("initializer_range", 0.02) });
+  const engine = options.engine ?? (await defaultEngine());
+  return {
+    name,
+    definition,
+    config,
+    module,
+    engine,
+    checkpoint: undefined,
+    tokenizer,
+    runner: { activationBytes },
+  };
+}
