@@ -26,7 +26,9 @@ export class Decoder extends Module implements Backbone {
     super();
     this.kind = `${options.family}Model`;
     this.width = options.width;
-    this.embed_tokens = new Embedding(options.vocabularySize, options.width);
+    this.embed_tokens = new Embedding(options.vocabularySize, options.width, {
+      scale: options.embeddingScale,
+    });
     this.layers = Array.from({ length: options.layers }, () => new DecoderLayer(options));
     this.norm = new RMSNorm(options.width, options.epsilon, {
       kind: `${options.family}RMSNorm`,
@@ -40,21 +42,15 @@ export class Decoder extends Module implements Backbone {
     return scaling.kind === "dynamic" || scaling.kind === "longrope" ? scaling.trainedLength : Infinity;
   }
 
-  get inputEmbedding(): Embedding {
-    return this.model.embed_tokens;
-  }
-
   get stages(): Stage[] {
     const embed: Stage = {
       kind: "tokens",
       name: "embed_tokens",
       reads: {},
       writes: { hidden: this.options.width },
-      trace: (t) => {
-        const rows = this.embed_tokens.forward(t, t.batch("tokens", { dtype: "int64", shape: [TOKENS] }));
-        const { embeddingScale: by = 1 } = this.options;
-        return { hidden: by === 1 ? rows : t.f.scale(rows, { by }) };
-      },
+      trace: (t) => ({
+        hidden: this.embed_tokens.forward(t, t.batch("tokens", { dtype: "int64", shape: [TOKENS] })),
+      }),
     };
     return [embed, ...this.layers.flatMap((layer, i) => layer.stages(i))];
   }

@@ -5,19 +5,22 @@ import type { EmbeddingSite } from "./site.js";
 import type { Trace } from "./trace.js";
 
 /**
- * Rows of a table: y = W[ids].
+ * Rows of a table: y = scale · W[ids].
  *
  * Shapes: ids (N) int64 → (N, D); weight (V, D).
  */
 export class Embedding extends Module {
   readonly kind = "Embedding";
   readonly weight: Parameter;
+  readonly scale: number;
 
   constructor(
     readonly vocabularySize: number,
     readonly width: number,
+    options: { readonly scale?: number | undefined } = {},
   ) {
     super();
+    this.scale = options.scale ?? 1;
     this.weight = new Parameter([vocabularySize, width]);
   }
 
@@ -27,7 +30,8 @@ export class Embedding extends Module {
       const rows = t.f.gather(t.ownStored(this, "weight"), input);
       return rows.type.dtype === "float32" ? rows : t.f.cast(rows, { to: "float32" });
     });
-    return t.withVirtual(this, embedded);
+    // Adapters change the table, so what they add is scaled with it; virtual tokens are not.
+    return t.withVirtual(this, this.scale === 1 ? embedded : t.f.scale(embedded, { by: this.scale }));
   }
 
   override site(): EmbeddingSite {

@@ -51,6 +51,9 @@ export function readRope(config: Readonly<Record<string, unknown>>, dim: number)
     config["max_position_embeddings"] as number,
   );
   if (kind === "default") return { theta, dim, scaling: { kind } };
+  // Phi-3 has older names for LongRoPE; only its settings tell "yarn" from what others call so.
+  if (kind === "longrope" || kind === "su" || (kind === "yarn" && "short_factor" in parameters))
+    return readLongRope(config, parameters, theta, dim);
   const factor = number(parameters, "factor");
   if (kind === "linear") return { theta, dim, scaling: { kind, factor } };
   if (kind === "dynamic") return { theta, dim, scaling: { kind, factor, trainedLength } };
@@ -59,9 +62,6 @@ export function readRope(config: Readonly<Record<string, unknown>>, dim: number)
     const highFrequencyFactor = number(parameters, "high_freq_factor");
     return { theta, dim, scaling: { kind, factor, lowFrequencyFactor, highFrequencyFactor, trainedLength } };
   }
-  // Phi-3 has older names for LongRoPE; only its settings tell "yarn" from what others call so.
-  if (kind === "longrope" || kind === "su" || (kind === "yarn" && "short_factor" in parameters))
-    return readLongRope(config, parameters, theta, dim);
   throw new ConfigError({
     code: "rope_kind_unknown",
     summary: `config.json: rope scaling of kind "${kind}" is not known.`,

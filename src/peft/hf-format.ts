@@ -11,6 +11,8 @@ import type { ResolvedConfig } from "./adapter.js";
 const COMMON = [
   "auto_mapping",
   "base_model_name_or_path",
+  // Says how the base keeps its weights, which its modules know themselves.
+  "fan_in_fan_out",
   "inference_mode",
   "peft_type",
   "peft_version",

@@ -1,6 +1,5 @@
 import { ConfigError, type Fact, TargetError } from "../base/errors.js";
 import { suggest } from "../base/suggest.js";
-import { Linear } from "../nn/linear.js";
 import { type Module, namedModules } from "../nn/module.js";
 import type { SiteKind } from "../nn/site.js";
 
@@ -124,7 +123,9 @@ export function matchModules(
   }
   if (typeof target === "string" && target.toLowerCase() === ALL_LINEAR) {
     return modules
-      .filter(([path, module]) => module instanceof Linear && path !== options.head && !excluded(path))
+      .filter(
+        ([path, module]) => module.site()?.kind === "linear" && path !== options.head && !excluded(path),
+      )
       .map(([path, module]) => ({ path, module }));
   }
   const fits = matcher(target, "targetModules");

@@ -39,6 +39,11 @@ export async function saveAdapter(
     ]);
   await folder.tensors("adapter_model.safetensors", tensors);
   const facts = { baseModel: base.name, taskType: base.taskType };
-  await folder.json("adapter_config.json", writeAdapterConfig(adapter.method, adapter.config, facts));
+  const config = writeAdapterConfig(adapter.method, adapter.config, facts);
+  const turned = [...base.modules()].some(
+    ({ path: at, transposed }) => transposed.length > 0 && adapter.attachments.has(at),
+  );
+  if (turned && "fan_in_fan_out" in config) config["fan_in_fan_out"] = true;
+  await folder.json("adapter_config.json", config);
   await folder.text("README.md", modelCard(base, adapter));
 }

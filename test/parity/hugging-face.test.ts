@@ -163,6 +163,7 @@ describe.each(["ort-native", "ort-node"] as const)("%s", (engineName) => {
         "use_rslora",
         "rank_pattern",
         "alpha_pattern",
+        "fan_in_fan_out",
         "task_type",
       ]) {
         expect(a[key], key).toEqual(b[key]);
@@ -174,7 +175,8 @@ describe.each(["ort-native", "ort-node"] as const)("%s", (engineName) => {
 });
 
 describe("merging", () => {
-  test.each(fixtureNames.filter((name) => name !== "llama-linear"))(
+  // Hugging Face merges an adapter of a tied embedding into the head as well.
+  test.each(fixtureNames.filter((name) => !["llama-linear", "gemma"].includes(name)))(
     "%s: merged logits, saved and opened again",
     async (name) => {
       const fixture = await openFixture(name);

@@ -117,11 +117,13 @@ def fixture(name, model, lora, extra):
     model = type(model).from_pretrained(folder / "model", dtype=torch.float32).eval()
     batch = make_batch(generator, left=False)
     padded_left = make_batch(generator, left=True)
+    # Learned positions would be counted from the padding; here they are counted from the first token of a row.
+    where = dict(position_ids=(padded_left["attention_mask"].cumsum(1) - 1).clamp(min=0)) if "absolute" in extra else {}
     expected = {}
     with torch.no_grad():
         out = model(**batch)
         expected["base.logits"], expected["base.loss"] = out.logits, out.loss
-        out = model(**padded_left)
+        out = model(**padded_left, **where)
         expected["base.left.logits"], expected["base.left.loss"] = out.logits, out.loss
     if name in ("llama", "qwen2"):
         model(**batch).loss.backward()
@@ -150,7 +152,7 @@ def fixture(name, model, lora, extra):
     with torch.no_grad():
         out = wrapped(**batch)
         expected["adapter.logits"], expected["adapter.loss"] = out.logits, out.loss
-        out = wrapped(**padded_left)
+        out = wrapped(**padded_left, **where)
         expected["adapter.left.logits"], expected["adapter.left.loss"] = out.logits, out.loss
     answers["adapter"] = greedy(wrapped)
     trained = {k: p for k, p in wrapped.named_parameters() if p.requires_grad}

@@ -56,7 +56,12 @@ export async function openFixture(name: string): Promise<Fixture> {
   };
 }
 
-/** The cases that the manifest lists. */
-export const fixtureNames = (
-  JSON.parse(readFileSync(join(fixturesFolder, "manifest.json"), "utf8")) as { cases: { case: string }[] }
-).cases.map((entry) => entry.case);
+const casesOf = (file: string): string[] => {
+  const { cases } = JSON.parse(readFileSync(join(fixturesFolder, file), "utf8")) as {
+    cases: { case: string }[];
+  };
+  return cases.map((entry) => entry.case);
+};
+
+/** The cases of causal language models. */
+export const fixtureNames = [...casesOf("manifest.json"), ...casesOf("models.json")];
