@@ -186,7 +186,10 @@ describe("registries agree with their folders", () => {
     ["methods", "method", Object.keys(methods).map((name) => name.toLowerCase().replaceAll("_", "-"))],
     ["commands", "command", Object.keys(commands)],
   ])("%s", (room, contract, names) => {
-    expect([...names].sort()).toEqual(members(room, contract));
+    // A part of a member stands beside it, under its name: lora-init.ts beside lora.ts.
+    const parts = (file: string): boolean =>
+      !names.includes(file) && names.some((name) => file.startsWith(`${name}-`));
+    expect([...names].sort()).toEqual(members(room, contract).filter((file) => !parts(file)));
   });
 
   test("names in the registries are the names of the definitions", () => {

@@ -10,6 +10,8 @@ export interface Option<T> {
   readonly placeholder: string | undefined;
   /** Names that Hugging Face or older files give it, in camelCase; they are taken as the option itself. */
   readonly aliases?: readonly string[];
+  /** What files call it, where that is not its name in snake_case. */
+  readonly fileKey?: string;
   /** Reads the text of a flag; undefined where the text is no such value. */
   readonly fromText: (text: string) => unknown;
 }
@@ -141,4 +143,9 @@ export function flagOr<const T extends string>(spec: {
 /** Also takes an option under other names. */
 export function alias<T>(option: Option<T>, ...aliases: readonly string[]): Option<T> {
   return { ...option, aliases };
+}
+
+/** Gives an option a name of its own in files, where Hugging Face does not write plain snake_case. */
+export function inFiles<T>(option: Option<T>, fileKey: string): Option<T> {
+  return { ...option, fileKey };
 }

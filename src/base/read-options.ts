@@ -6,7 +6,8 @@ import { neighbourName, suggest } from "./suggest.js";
 
 export type Spelling = "camelCase" | "snake_case" | "kebab-case";
 
-const SPELL: Readonly<Record<Spelling, (name: string) => string>> = {
+/** How the name of an option is written. */
+export const SPELL: Readonly<Record<Spelling, (name: string) => string>> = {
   camelCase: (name) => name,
   snake_case: toSnakeCase,
   "kebab-case": (name) => `--${toKebabCase(name)}`,

@@ -10,7 +10,7 @@ export type DType =
   | "uint8"
   | "bool";
 
-/** A size: a number, or the name of a size that is known only when the graph runs. */
+/** A size: a number, or the name of a size that is known only when the graph runs; `N·4` is four times the size N. */
 export type Dim = number | string;
 
 export type Shape = readonly Dim[];

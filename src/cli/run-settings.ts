@@ -97,11 +97,26 @@ export const runOptions = {
   ...trainOptions,
 };
 
+/**
+ * One flag for what several methods call alike. A flag that takes a value can stand for a switch, not the other way round; what the
+ * value may be is for the chosen method to say.
+ */
+function commonOption(first: Option<unknown>, second: Option<unknown>): Option<unknown> {
+  const option = first.placeholder === undefined ? second : first;
+  if (first.default === second.default && first.doc === second.doc) return option;
+  const note = " What it means and its default depend on the method.";
+  const doc = first.doc.endsWith(note) ? first.doc : first.doc + note;
+  return { ...option, doc, ...(option.placeholder === undefined ? {} : { default: undefined }) };
+}
+
 /** Every setting that a run can have: those above and those of all methods. */
-export const allRunOptions: Options = Object.values(methods).reduce<Options>(
-  (all, method) => ({ ...all, ...(method.config as Options) }),
-  runOptions as Options,
-);
+export const allRunOptions: Options = Object.values(methods).reduce<Options>((all, method) => {
+  const own = Object.entries(method.config as Options).map(([name, option]) => {
+    const known = all[name];
+    return [name, known === undefined ? option : commonOption(known, option)] as const;
+  });
+  return { ...all, ...Object.fromEntries(own) };
+}, runOptions as Options);
 
 /** Where a setting of a run came from. */
 export type SettingSource = "default" | "file" | "flag";
@@ -133,13 +148,15 @@ function check(
 
 /** Settings from a run file and from flags; flags win. Every fault of one source is reported at once. */
 export function resolveRun(file: RunFile | undefined, flags: Readonly<Record<string, unknown>>): RunSettings {
-  if (file !== undefined) check(file.values, allRunOptions, file.path, "snake_case", file);
-  check(flags, allRunOptions, "The command line", "kebab-case");
   const fromFile = resolveAliases(allRunOptions, file?.values ?? {});
   const fromFlags = resolveAliases(allRunOptions, flags);
   const given: Record<string, unknown> = { ...fromFile, ...fromFlags };
-  const peftType = (given["peftType"] ?? runOptions.peftType.default) as PeftType;
+  const named = given["peftType"] as PeftType;
+  const peftType = Object.hasOwn(methods, named) ? named : runOptions.peftType.default;
   const methodOptions = methods[peftType].config as Options;
+  const known = { ...allRunOptions, ...methodOptions };
+  if (file !== undefined) check(file.values, known, file.path, "snake_case", file);
+  check(flags, known, "The command line", "kebab-case");
   const foreign = Object.keys(given).filter(
     (key) => !Object.hasOwn(runOptions, key) && !Object.hasOwn(methodOptions, key),
   );

@@ -1,8 +1,24 @@
 import type { OptionValues } from "../base/option.js";
+import { boft } from "./boft.js";
+import { hra } from "./hra.js";
+import { ia3 } from "./ia3.js";
+import { loha } from "./loha.js";
+import { lokr } from "./lokr.js";
 import { lora } from "./lora.js";
+import { oft } from "./oft.js";
+import { vera } from "./vera.js";
 
 /** Every method, by `peft_type`. */
-export const methods = { LORA: lora };
+export const methods = {
+  LORA: lora,
+  LOHA: loha,
+  LOKR: lokr,
+  VERA: vera,
+  IA3: ia3,
+  OFT: oft,
+  BOFT: boft,
+  HRA: hra,
+};
 
 export type PeftType = keyof typeof methods;
 

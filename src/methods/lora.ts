@@ -1,21 +1,7 @@
-import { alias, choice, flag, flagOr, integer, names, number, numbersByName } from "../base/option.js";
-import type { Random } from "../base/random.js";
-import { defineMethod, type Initialiser } from "./method.js";
-
-/** U(±1/√width): what Kaiming's rule gives with a = √5. */
-const kaiming =
-  (width: number): Initialiser =>
-  (data, random) => {
-    for (let i = 0; i < data.length; i += 1) data[i] = random.uniform(-1, 1) / Math.sqrt(width);
-  };
-
-const gaussian =
-  (deviation: number): Initialiser =>
-  (data: Float32Array, random: Random) => {
-    for (let i = 0; i < data.length; i += 1) data[i] = deviation * random.normal();
-  };
-
-const nothing: Initialiser = () => undefined;
+import { gaussian, kaiming, nothing } from "../base/fill.js";
+import { alias, choice, flag, flagOr, integer, number } from "../base/option.js";
+import { patternOptions, targetOptions } from "../base/target-options.js";
+import { defineMethod } from "./method.js";
 
 /** How A and B of a linear layer start, by the value of `initLoraWeights`. */
 const linearInit = {
@@ -43,7 +29,16 @@ export const lora = defineMethod({
   name: "LORA",
   title: "LoRA",
   paper: "arXiv:2106.09685",
+  formula: "y = W x + (α / r) · B A x",
+  parameters: "r · (in + out)",
+  advice:
+    "The first choice: r 8 with alpha 2 r, on query and value or on all linear layers; dropout 0.05-0.2 on small data.",
   sites: ["linear", "embedding"],
+  mixedBatch: true,
+  quantisedBase: true,
+  modelDefaults: { targetModules: ["LORA"] },
+  lowRank: true,
+  patterns: { rankPattern: "r", alphaPattern: "loraAlpha" },
   config: {
     r: alias(integer({ default: 8, min: 1, doc: "Rank of the update, 1 or more." }), "loraR"),
     loraAlpha: number({ default: 8, above: 0, doc: "Numerator of the scale α / r; above 0." }),
@@ -59,20 +54,31 @@ export const lora = defineMethod({
       default: true,
       doc: "How A and B start: true (Kaiming, zero), false (both random), gaussian (normal, zero).",
     }),
-    targetModules: alias(
-      names({ doc: "Modules to adapt: names or dotted suffixes, a regular expression, or all-linear." }),
-      "loraTargetModules",
-    ),
-    excludeModules: names({ doc: "Modules to leave alone, in the same spellings." }),
-    rankPattern: numbersByName({ doc: "Ranks of single modules, by name or pattern." }),
-    alphaPattern: numbersByName({ doc: "Values of loraAlpha of single modules, by name or pattern." }),
+    ...targetOptions,
+    ...patternOptions,
     bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
   },
   inert: {
+    alora_invocation_tokens: null,
+    arrow_config: null,
+    corda_config: null,
+    eva_config: null,
     fan_in_fan_out: false,
+    layer_replication: null,
+    layers_pattern: null,
+    layers_to_transform: null,
+    megatron_config: null,
     megatron_core: "megatron.core",
     qalora_group_size: 16,
+    target_parameters: null,
+    trainable_token_indices: null,
   },
+  identityStart: ({ initLoraWeights }) => initLoraWeights !== false,
+  mergeable: () => true,
+  parameterCount: ({ site }, { r }) =>
+    site.kind === "embedding"
+      ? r * (site.vocabularySize + site.width)
+      : r * (site.inFeatures + site.outFeatures),
   attach(site, { r, loraAlpha, loraDropout, useRslora, initLoraWeights }, scope) {
     const rank = { symbol: "r", size: r };
     const scaling = scope.scalar(loraAlpha / (useRslora ? Math.sqrt(r) : r));

@@ -1,5 +1,7 @@
+import type { Initialiser } from "../base/fill.js";
+import type { HostTensor } from "../base/host-tensor.js";
+import type { DType } from "../base/tensor-type.js";
 import type { Option, Options, OptionValues } from "../base/option.js";
-import type { Random } from "../base/random.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Attachment, Site, SiteKind } from "../nn/site.js";
 
@@ -9,25 +11,55 @@ export interface SymbolicSize {
   readonly size: number;
 }
 
-/** Fills a fresh tensor. */
-export type Initialiser = (data: Float32Array, random: Random) => void;
+/** A place of the model that an adapter holds on to. */
+export interface Place<S extends Site = Site> {
+  readonly path: string;
+  readonly site: S;
+  /** Whether a name, dotted suffix or regular expression, as options have them, means this place. */
+  named(this: void, pattern: string | readonly string[]): boolean;
+}
+
+/** Where a run stands when an optimiser step has been made. */
+export interface StepFacts {
+  /** Steps made so far, this one counted. */
+  readonly step: number;
+  /** Steps of the whole run, where they are known. */
+  readonly totalSteps?: number | undefined;
+}
 
 /** What a method gets to make its tensors with. */
 export interface Scope {
-  /** Path of the module that the adapter holds on to. */
-  readonly path: string;
+  /** The place that the adapter holds on to. */
+  readonly place: Place;
+  /** Every place of this adapter, this one too. */
+  readonly places: readonly Place[];
   /**
-   * A trained tensor.
+   * A trained tensor, saved with the adapter.
    *
    * @param key - its name in adapter files after the module's path, such as `lora_A.weight`.
    */
   param(key: string, shape: readonly (number | SymbolicSize)[], init: Initialiser): Parameter;
+  /** A tensor that is saved and not trained. */
+  state(key: string, tensor: HostTensor): Parameter;
+  /** A tensor that all places of the adapter have in common, not trained; call it within `once`. Saved under `base_model.<key>`. */
+  shared(key: string, tensor: HostTensor, options: { readonly saved: boolean }): Parameter;
+  /** A tensor that is neither trained nor saved. */
+  frozen(tensor: HostTensor): Parameter;
+  /** The same, made when a graph first reads it: after the saved tensors have been read from a file. */
+  derived(
+    type: { readonly dtype: DType; readonly dims: readonly number[] },
+    make: () => HostTensor,
+  ): Parameter;
   /** A number that graphs read when they run, so that its value is no part of them. It is not saved. */
   scalar(value: number): Parameter;
+  /** What `make` gives at the first place of the adapter that asks for this key; the others get the same. */
+  once<T>(key: string, make: () => T): T;
+  /** Calls a function after every optimiser step, with the gradients still there; call it within `once`. */
+  afterStep(work: (facts: StepFacts) => void): void;
 }
 
-/** What a method answers at a site. */
-export type Adapter = Pick<Attachment, "forward" | "replaces" | "merged">;
+/** What a method answers at a place. */
+export type Adapter = Pick<Attachment, "forward" | "replaces" | "merged" | "penalty">;
 
 /** A method of parameter-efficient fine-tuning. */
 export interface MethodDefinition<O extends Options = Options, K extends SiteKind = SiteKind> {
@@ -35,19 +67,40 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   readonly name: string;
   readonly title: string;
   readonly paper: string;
+  /** What it computes, in a line. */
+  readonly formula: string;
+  /** Trained parameters at one place, as a formula in a line. */
+  readonly parameters: string;
+  /** When a practitioner should choose it, in a sentence or two. */
+  readonly advice: string;
   /** Kinds of places it can hold on to. */
   readonly sites: readonly K[];
   /** Options of the method, declared once for TypeScript, files, flags, checks and documentation. */
   readonly config: O;
   /** Keys of `adapter_config.json` that Hugging Face writes and this method has no use for, with the value that means off. */
   readonly inert: Readonly<Record<string, unknown>>;
+  /**
+   * Options that take their default from the model's `defaultTargets`: the first of these tables that the model has. Without it,
+   * `targetModules` comes from the table of the method's own name.
+   */
+  readonly modelDefaults?: Readonly<Record<string, readonly string[]>>;
+  /** Whether a rank r above the smaller side of a layer adds nothing. */
+  readonly lowRank?: boolean;
+  /** Options that replace another one at single modules, such as `{ rankPattern: "r" }`. */
+  readonly patterns?: Readonly<Record<string, string>>;
+  /** Whether it acts on every row by itself, so that rows of one batch could have adapters of their own. */
+  readonly mixedBatch: boolean;
+  /** Whether it works without reading the weights of the base, which then may be quantised. */
+  readonly quantisedBase: boolean;
+  /** Faults of options that do not go together, each with the options it is about. */
+  check?(config: OptionValues<O>): readonly { readonly keys: readonly string[]; readonly text: string }[];
+  /** Trained parameters at a place. */
+  parameterCount(place: Place<Extract<Site, { readonly kind: K }>>, config: OptionValues<O>): number;
+  /** Whether a fresh adapter leaves the model's outputs as they are. */
+  identityStart(config: OptionValues<O>): boolean;
+  /** Whether the adapter can be written into the weights. */
+  mergeable(config: OptionValues<O>): boolean;
   attach(site: Extract<Site, { readonly kind: K }>, config: OptionValues<O>, scope: Scope): Adapter;
-}
-
-/** Options that every method has. */
-export interface CommonConfig {
-  readonly targetModules?: string | readonly string[] | undefined;
-  readonly excludeModules?: string | readonly string[] | undefined;
 }
 
 /**

@@ -31,6 +31,11 @@ export const gemma = defineModel({
     });
   },
   heads: decoderHeads("Gemma", { tied: true }),
-  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  defaultTargets: {
+    LORA: ["q_proj", "v_proj"],
+    IA3: ["q_proj", "v_proj", "down_proj"],
+    IA3_FEEDFORWARD: ["down_proj"],
+    LN_TUNING: ["input_layernorm", "post_attention_layernorm", "norm"],
+  },
   contextLength: (config) => ropeContextLength(config.values, 8192),
 });

@@ -45,6 +45,17 @@ export const gemma2 = defineModel({
     tied: true,
     cap: (config) => cap(config, "final_logit_softcapping", 30),
   }),
-  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  defaultTargets: {
+    LORA: ["q_proj", "v_proj"],
+    IA3: ["q_proj", "v_proj", "down_proj"],
+    IA3_FEEDFORWARD: ["down_proj"],
+    LN_TUNING: [
+      "input_layernorm",
+      "post_attention_layernorm",
+      "pre_feedforward_layernorm",
+      "post_feedforward_layernorm",
+      "norm",
+    ],
+  },
   contextLength: (config) => ropeContextLength(config.values, 8192),
 });

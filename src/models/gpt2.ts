@@ -210,6 +210,12 @@ export const gpt2 = defineModel({
       outputs: 2,
     }),
   },
-  defaultTargets: { LORA: ["c_attn"] },
+  defaultTargets: {
+    LORA: ["c_attn"],
+    IA3: ["c_attn", "mlp.c_proj"],
+    IA3_FEEDFORWARD: ["mlp.c_proj"],
+    LN_TUNING: ["ln_1", "ln_2", "ln_f"],
+    FOURIERFT: ["mlp.c_proj"],
+  },
   contextLength: (config) => config.count("n_positions", 1024),
 });

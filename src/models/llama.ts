@@ -23,6 +23,11 @@ export const llama = defineModel({
     });
   },
   heads: decoderHeads("Llama", { questionPrefix: "transformer" }),
-  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  defaultTargets: {
+    LORA: ["q_proj", "v_proj"],
+    IA3: ["k_proj", "v_proj", "down_proj"],
+    IA3_FEEDFORWARD: ["down_proj"],
+    LN_TUNING: ["input_layernorm", "post_attention_layernorm", "norm"],
+  },
   contextLength: (config) => ropeContextLength(config.values, 2048),
 });

@@ -22,6 +22,11 @@ export const mistral = defineModel({
       window: "sliding_window" in config.values ? config.optional("sliding_window") : 4096,
     }),
   heads: decoderHeads("Mistral", { questionPrefix: "model" }),
-  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  defaultTargets: {
+    LORA: ["q_proj", "v_proj"],
+    IA3: ["k_proj", "v_proj", "down_proj"],
+    IA3_FEEDFORWARD: ["down_proj"],
+    LN_TUNING: ["input_layernorm", "post_attention_layernorm", "norm"],
+  },
   contextLength: (config) => ropeContextLength(config.values, 131_072),
 });

@@ -22,6 +22,11 @@ export const qwen2 = defineModel({
       ...windowTraits(config),
     }),
   heads: decoderHeads("Qwen2", { questionPrefix: "transformer" }),
-  defaultTargets: { LORA: ["q_proj", "v_proj"] },
+  defaultTargets: {
+    LORA: ["q_proj", "v_proj"],
+    IA3: ["q_proj", "v_proj", "down_proj"],
+    IA3_FEEDFORWARD: ["down_proj"],
+    LN_TUNING: ["post_attention_layernorm"],
+  },
   contextLength: (config) => ropeContextLength(config.values, 32_768),
 });

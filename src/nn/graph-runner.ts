@@ -24,8 +24,12 @@ export function symbolSizes(bound: BoundGraph): Map<string, number> {
 /** The sizes a type has in this run. */
 export function resolveDims(type: TensorType, sizes: ReadonlyMap<string, number>): number[] {
   return type.shape.map((dim: Dim) => {
-    const size = typeof dim === "number" ? dim : sizes.get(dim);
-    if (size === undefined) throw new InternalError(`The size ${dim} is not known when the graph runs.`);
+    if (typeof dim === "number") return dim;
+    const size = dim
+      .split("·")
+      .map((part) => sizes.get(part) ?? Number(part))
+      .reduce((a, b) => a * b);
+    if (Number.isNaN(size)) throw new InternalError(`The size ${dim} is not known when the graph runs.`);
     return size;
   });
 }

@@ -67,10 +67,17 @@ export interface AdaptContext {
   readonly x: Value;
   /** The module without this adapter. */
   base(x: Value): Value;
-  /** A parameter of the adapter, as float32. */
+  /** A parameter of the adapter, as float32; integers stay what they are. */
   p(parameter: Parameter): Value;
+  /** One of the module's own parameters by attribute name, as float32, with what stands in for it. */
+  own(name: string): Value;
   /** x with a share p of its elements dropped while training; x itself otherwise. */
   dropout(x: Value, p: number): Value;
+  /**
+   * While training, 1 or 0 for each of `count` things, 0 with probability p, the same for all rows of the batch: (1, count).
+   * Undefined otherwise.
+   */
+  keep(count: number, p: number): Value | undefined;
 }
 
 /** What a replacement of a parameter gets: the parameter it stands in for, as float32. */
@@ -119,6 +126,12 @@ export type VirtualTokens =
       layers(context: VirtualContext): readonly { readonly key: Value; readonly value: Value }[];
     };
 
+/** What a penalty gets. */
+export interface PenaltyContext {
+  readonly f: OpTable;
+  p(parameter: Parameter): Value;
+}
+
 /** An adapter at one module. */
 export interface Attachment {
   readonly adapter: string;
@@ -131,4 +144,6 @@ export interface Attachment {
   readonly virtual?: VirtualTokens;
   /** The module's own parameters that do the same as `forward` without the adapter, by name; absent where there are none. */
   merged?(context: MergeContext): Readonly<Record<string, Value>>;
+  /** A number (a value of shape ()) that is added to the loss of every optimiser step. */
+  penalty?(context: PenaltyContext): Value;
 }

@@ -51,10 +51,10 @@ export class Trace {
     return value;
   }
 
-  /** A parameter as float32. */
+  /** A parameter as float32; integers stay what they are. */
   parameter(parameter: Parameter): Value {
     const stored = this.storedParameter(parameter);
-    return stored.type.dtype === "float32" ? stored : this.f.cast(stored, { to: "float32" });
+    return /^(float32|u?int)/.test(stored.type.dtype) ? stored : this.f.cast(stored, { to: "float32" });
   }
 
   /** A module's own parameter as float32, or what the active adapters put in its place. */
@@ -66,8 +66,7 @@ export class Trace {
   /** The same, in the stored element type where nothing replaces it. */
   ownStored(module: Module, name: string): Value {
     let value = this.storedParameter(ownParameter(module, name));
-    const turn = (x: Value): Value =>
-      module.transposed.includes(name) ? this.f.transpose(x, { axes: [1, 0] }) : x;
+    const turn = (x: Value): Value => this.#turned(module, name, x);
     for (const { active, replaces } of module.attachments) {
       const replace = active ? replaces?.[name] : undefined;
       if (replace === undefined) continue;
@@ -75,6 +74,11 @@ export class Trace {
       value = turn(replace({ f: this.f, base: turn(base), p: (parameter) => this.parameter(parameter) }));
     }
     return value;
+  }
+
+  /** A parameter that is kept transposed as (out, in), or back. */
+  #turned(module: Module, name: string, x: Value): Value {
+    return module.transposed.includes(name) ? this.f.transpose(x, { axes: [1, 0] }) : x;
   }
 
   /** A tensor that is the same for all layers of one run, such as token ids or rotary tables. */
@@ -96,10 +100,22 @@ export class Trace {
 
   #dropWith(x: Value, rows: Value, p: number): Value {
     const width = x.type.shape[1] as number;
+    return this.f.dropout(x, rows, this.#columnKeys(width), { p });
+  }
+
+  /** Uniform numbers (2, width), drawn anew for every pass. */
+  #columnKeys(width: number): Value {
     const columns = inputValue("columnKeys", { dtype: "float32", shape: [2, width] });
     const index = [...this.leaves.values()].filter((leaf) => leaf.kind === "columnKeys").length;
     this.leaves.set(columns, { kind: "columnKeys", width, index });
-    return this.f.dropout(x, rows, columns, { p });
+    return columns;
+  }
+
+  /** While training, 1 or 0 for each of `count` things, 0 with probability p: (1, count). */
+  keep(count: number, p: number): Value | undefined {
+    if (!this.training || p === 0) return undefined;
+    const draws = this.f.slice(this.#columnKeys(count), { axis: 0, start: 0, end: 1 });
+    return this.f.step(this.f.offset(draws, { by: -p }));
   }
 
   /** What the graph of virtual tokens is made with. */
@@ -148,7 +164,9 @@ export class Trace {
             x: input,
             base: inner,
             p: (parameter) => this.parameter(parameter),
+            own: (name) => this.#turned(module, name, this.own(module, name)),
             dropout: (value, p) => this.dropout(value, p),
+            keep: (count, p) => this.keep(count, p),
           }),
         );
     }

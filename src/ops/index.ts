@@ -4,6 +4,7 @@ import { concat } from "./concat.js";
 import { constant } from "./constant.js";
 import { crossEntropyGradient } from "./cross-entropy-gradient.js";
 import { crossEntropy } from "./cross-entropy.js";
+import { detach } from "./detach.js";
 import { div } from "./div.js";
 import { dropout } from "./dropout.js";
 import { erf } from "./erf.js";
@@ -12,6 +13,7 @@ import { expandLike } from "./expand-like.js";
 import { floor } from "./floor.js";
 import { gather } from "./gather.js";
 import { gelu } from "./gelu.js";
+import { inverse } from "./inverse.js";
 import { layerNorm } from "./layer-norm.js";
 import { log } from "./log.js";
 import { matmul } from "./matmul.js";
@@ -47,6 +49,7 @@ export const ops = {
   constant,
   crossEntropyGradient,
   crossEntropy,
+  detach,
   div,
   dropout,
   erf,
@@ -55,6 +58,7 @@ export const ops = {
   floor,
   gather,
   gelu,
+  inverse,
   layerNorm,
   log,
   matmul,

@@ -1,87 +1,101 @@
-import { Random } from "../base/random.js";
-import { methods, type PeftConfig, type PeftType } from "../methods/index.js";
-import type { Initialiser, MethodDefinition, Scope, SymbolicSize } from "../methods/method.js";
-import { Parameter } from "../nn/parameter.js";
+import { optionError, readOptions, type ReadOptionsSource, SPELL } from "../base/read-options.js";
+import { methods, type PeftConfig } from "../methods/index.js";
+import type { MethodDefinition, Place, StepFacts } from "../methods/method.js";
+import type { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
-import { type Match, patternValue } from "./match.js";
+import { type Match, type ModulePattern, namesModule, patternValue } from "./match.js";
+import { AdapterScope, SiteScope } from "./site-scope.js";
 
 /** Values of all options of a method, defaults filled in. */
 export type ResolvedConfig = Readonly<Record<string, unknown>>;
+
+/** A model's names of modules, by table. */
+type DefaultTargets = Readonly<Record<string, readonly string[]>>;
 
 /** An adapter that is attached to a model. */
 export interface AttachedAdapter {
   readonly name: string;
   readonly method: MethodDefinition;
   readonly config: ResolvedConfig;
+  readonly places: readonly Place[];
   /** Its saved tensors, by their name in adapter files. */
   readonly tensors: ReadonlyMap<string, Parameter>;
+  /** Those of them that are saved and not trained. */
+  readonly fixed: ReadonlySet<Parameter>;
+  /** What has to be done after every optimiser step. */
+  readonly stepWork: readonly ((facts: StepFacts) => void)[];
   /** Where it holds on, by path. */
   readonly attachments: ReadonlyMap<string, Attachment>;
 }
 
-/** The definition behind a `peftType`. */
-export function methodOf(peftType: PeftType): MethodDefinition {
-  return methods[peftType] as unknown as MethodDefinition;
+/** The options of a method with defaults filled in, and every fault of them reported at once. */
+function resolveConfig(
+  method: MethodDefinition,
+  values: Readonly<Record<string, unknown>>,
+  from: ReadOptionsSource,
+): ResolvedConfig {
+  const resolved = readOptions(method.config, values, from);
+  const faults = (method.check?.(resolved) ?? []).map(({ keys, text }) => {
+    const [first, ...rest] = keys.map(SPELL[from.spelling ?? "camelCase"]);
+    return {
+      key: keys[0]!,
+      text: rest.length === 0 ? text : `with ${rest.join(" and ")}: ${text}`,
+      suggestions: [first!],
+    };
+  });
+  if (faults.length > 0) throw optionError(faults, from);
+  return resolved;
 }
 
-/** The options of a method, without `peftType`. */
-export function configOptions(config: PeftConfig): Record<string, unknown> {
-  const { peftType: _, ...options } = config;
-  return options;
+/** What a model has in its tables for an option that was left out. */
+function modelDefault(
+  method: MethodDefinition,
+  tables: DefaultTargets,
+  option: string,
+): readonly string[] | undefined {
+  const sources = method.modelDefaults ?? { targetModules: [method.name] };
+  const table = sources[option]?.find((name) => tables[name] !== undefined);
+  return table === undefined ? undefined : tables[table];
 }
 
-/** A seed that depends on the text alone. */
-function textSeed(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i += 1) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
+/** The method of a config and its options, those that were left out filled in; `targetModules` from the model's tables. */
+export function prepareConfig(
+  config: PeftConfig,
+  tables: DefaultTargets,
+  from: ReadOptionsSource,
+): { method: MethodDefinition; resolved: ResolvedConfig; target: ModulePattern | undefined } {
+  const { peftType, ...options } = config;
+  const method = methods[peftType] as unknown as MethodDefinition;
+  const resolved = resolveConfig(method, options, from);
+  const written = resolved["targetModules"] as ModulePattern | undefined;
+  const target = written ?? modelDefault(method, tables, "targetModules");
+  return { method, resolved: { ...resolved, targetModules: target }, target };
 }
 
-/** The part of a path below the layer's number, so that all layers name their sizes alike. */
-const pathInLayer = (path: string): string => path.split(/\.\d+\./).at(-1)!;
-
-/** `lora_A.weight` as the live parameter is called: `lora_A.default.weight`. */
-export function liveKey(key: string, adapter: string): string {
-  const [first, ...rest] = key.split(".");
-  return [first, adapter, ...rest].join(".");
+/** The options as they are for one module: `rankPattern` and its like replace the general values. */
+function configAt(method: MethodDefinition, config: ResolvedConfig, path: string): ResolvedConfig {
+  const here = Object.entries(method.patterns ?? {}).flatMap(([patterns, option]): [string, number][] => {
+    const value = patternValue((config[patterns] ?? {}) as Readonly<Record<string, number>>, path);
+    return value === undefined ? [] : [[option, value]];
+  });
+  return { ...config, ...Object.fromEntries(here) };
 }
 
-class SiteScope implements Scope {
-  readonly tensors = new Map<string, Parameter>();
-
-  constructor(
-    readonly path: string,
-    readonly adapter: string,
-    readonly seed: number,
-  ) {}
-
-  param(key: string, shape: readonly (number | SymbolicSize)[], init: Initialiser): Parameter {
-    const sizes = shape.map((dim) => (typeof dim === "number" ? dim : dim.size));
-    const symbolic = shape.map((dim) =>
-      typeof dim === "number" ? dim : `${dim.symbol} of ${pathInLayer(this.path)} (${this.adapter})`,
+/** Defaults from the model's tables, where they name a place of this adapter. */
+function withModelDefaults(
+  method: MethodDefinition,
+  config: ResolvedConfig,
+  tables: DefaultTargets,
+  places: readonly Place[],
+): ResolvedConfig {
+  const open = Object.keys(method.modelDefaults ?? {}).filter((option) => config[option] === undefined);
+  const found = open.flatMap((option): [string, readonly string[]][] => {
+    const entries = (modelDefault(method, tables, option) ?? []).filter((entry) =>
+      places.some(({ named }) => named([entry])),
     );
-    const parameter = new Parameter(sizes, { trainable: true, symbolic });
-    parameter.name = `base_model.model.${this.path}.${liveKey(key, this.adapter)}`;
-    init(parameter.allocate(), new Random((this.seed ^ textSeed(`${this.path}.${key}`)) >>> 0));
-    this.tensors.set(`base_model.model.${this.path}.${key}`, parameter);
-    return parameter;
-  }
-
-  scalar(value: number): Parameter {
-    const parameter = new Parameter([]);
-    parameter.allocate()[0] = value;
-    return parameter;
-  }
-}
-
-/** The options as they are for one module: `rankPattern` and `alphaPattern` replace the general values. */
-function configAt(config: ResolvedConfig, path: string): ResolvedConfig {
-  const at = (name: string): number | undefined => {
-    const patterns = config[name] as Readonly<Record<string, number>> | undefined;
-    return patterns === undefined ? undefined : patternValue(patterns, path);
-  };
-  const [r, loraAlpha] = [at("rankPattern"), at("alphaPattern")];
-  return { ...config, ...(r !== undefined && { r }), ...(loraAlpha !== undefined && { loraAlpha }) };
+    return entries.length === 0 ? [] : [[option, entries]];
+  });
+  return { ...config, ...Object.fromEntries(found) };
 }
 
 /** Puts a method at every matched module. */
@@ -89,17 +103,33 @@ export function attachAdapter(
   method: MethodDefinition,
   config: ResolvedConfig,
   matches: readonly Match[],
-  options: { readonly name: string; readonly seed: number },
+  options: {
+    readonly name: string;
+    readonly seed: number;
+    /** The model's `defaultTargets`. */
+    readonly tables: DefaultTargets;
+  },
 ): AttachedAdapter {
-  const tensors = new Map<string, Parameter>();
+  const places = matches.map(({ path, module }): Place => ({
+    path,
+    site: module.site()!,
+    named: (pattern) => namesModule(pattern, path),
+  }));
+  const complete = withModelDefaults(method, config, options.tables, places);
+  const common = new AdapterScope(options.name, options.seed, places);
+  const adapters = places.map((place) =>
+    method.attach(
+      place.site as never,
+      configAt(method, complete, place.path) as never,
+      new SiteScope(common, place),
+    ),
+  );
   const attachments = new Map<string, Attachment>();
-  for (const { path, module } of matches) {
-    const scope = new SiteScope(path, options.name, options.seed);
-    const adapter = method.attach(module.site()!, configAt(config, path) as never, scope);
-    const attachment: Attachment = { adapter: options.name, active: false, ...adapter };
+  for (const [i, { path, module }] of matches.entries()) {
+    const attachment: Attachment = { adapter: options.name, active: false, ...adapters[i]! };
     module.attachments.push(attachment);
     attachments.set(path, attachment);
-    for (const [key, parameter] of scope.tensors) tensors.set(key, parameter);
   }
-  return { name: options.name, method, config, tensors, attachments };
+  const { tensors, fixed, stepWork } = common;
+  return { name: options.name, method, config: complete, places, tensors, fixed, stepWork, attachments };
 }

@@ -28,21 +28,6 @@ const isOff = (value: unknown): boolean =>
   (Array.isArray(value) && value.length === 0) ||
   (typeof value === "object" && value !== null && Object.keys(value).length === 0);
 
-/** Keys that Hugging Face's LoRA writes and that are off, in the order it has them; so that its readers find what they expect. */
-const OFF_KEYS = [
-  "alora_invocation_tokens",
-  "arrow_config",
-  "corda_config",
-  "eva_config",
-  "layer_replication",
-  "layers_pattern",
-  "layers_to_transform",
-  "megatron_config",
-  "modules_to_save",
-  "target_parameters",
-  "trainable_token_indices",
-] as const;
-
 /** What an adapter_config.json says. */
 export interface ReadConfig {
   readonly config: PeftConfig;
@@ -74,9 +59,12 @@ export function readAdapterConfig(values: Readonly<Record<string, unknown>>, fil
   }
   const method = methods[peftType as PeftType] as unknown as MethodDefinition;
   const options: Record<string, unknown> = {};
+  const fileKeys = new Map(
+    Object.entries(method.config).map(([name, { fileKey }]) => [fileKey ?? toSnakeCase(name), name]),
+  );
   for (const [key, value] of Object.entries(values)) {
     if (COMMON.includes(key)) continue;
-    const name = toCamelCase(key);
+    const name = fileKeys.get(key) ?? toCamelCase(key);
     if (Object.hasOwn(method.config, name)) {
       if (value !== null) options[name] = value;
     } else if (!isOff(value) && method.inert[key] !== value) {
@@ -113,9 +101,11 @@ export function writeAdapterConfig(
     ["peft_type", method.name],
     ["revision", null],
     ["task_type", facts.taskType],
-    ...OFF_KEYS.map((key): [string, unknown] => [key, null]),
     ...Object.entries(method.inert),
-    ...Object.entries(config).map(([name, value]): [string, unknown] => [toSnakeCase(name), value ?? null]),
+    ...Object.entries(config).map(([name, value]): [string, unknown] => [
+      method.config[name]?.fileKey ?? toSnakeCase(name),
+      value ?? null,
+    ]),
   ];
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -1,12 +1,12 @@
 import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
 import { CheckpointError, TargetError } from "../base/errors.js";
-import type { HostTensor } from "../base/host-tensor.js";
-import { readOptions } from "../base/read-options.js";
+import { type HostTensor, hostTensor, type TensorData } from "../base/host-tensor.js";
 import { openAdapterFolder } from "../files/adapter-files.js";
 import { resolveModel } from "../files/hub.js";
+import type { Parameter } from "../nn/parameter.js";
 import type { SafetensorsFile } from "../files/safetensors.js";
-import { type AttachedAdapter, attachAdapter, configOptions, methodOf } from "./adapter.js";
+import { type AttachedAdapter, attachAdapter, prepareConfig } from "./adapter.js";
 import { checkAdapterTensors, readAdapterConfig } from "./hf-format.js";
 import { type Match, matchModules, type ModulePattern } from "./match.js";
 
@@ -14,6 +14,16 @@ function asFloat32(tensor: HostTensor): Float32Array {
   if (tensor.dtype === "bfloat16") return bfloat16ToFloat32(tensor.data as Uint16Array);
   if (tensor.dtype === "float16") return float16ToFloat32(tensor.data as Uint16Array);
   return Float32Array.from(tensor.data as Float32Array);
+}
+
+/** Integers, which some programs write as floating-point numbers. */
+const convert = (tensor: HostTensor, { type }: Parameter): TensorData =>
+  tensor.dtype === type.dtype ? tensor.data.slice() : Int32Array.from(asFloat32(tensor));
+
+/** Takes the elements of a file's tensor: as float32 for a trained parameter, as they are for integers. */
+function fill(parameter: Parameter, tensor: HostTensor): void {
+  if (parameter.type.dtype === "float32") parameter.data.set(asFloat32(tensor));
+  else parameter.assign(hostTensor(parameter.type.dtype, parameter.shape, convert(tensor, parameter)));
 }
 
 /**
@@ -29,14 +39,9 @@ export async function loadAdapterFolder(
   let adapter: AttachedAdapter | undefined;
   try {
     const { config, baseModel } = readAdapterConfig(files.config, files.configPath);
-    const method = methodOf(config.peftType);
-    const resolved = readOptions(method.config, configOptions(config), {
-      source: files.configPath,
-      spelling: "snake_case",
-    });
-    const target = (resolved["targetModules"] ??
-      base.definition.defaultTargets[method.name] ??
-      []) as ModulePattern;
+    const tables = base.definition.defaultTargets;
+    const from = { source: files.configPath, spelling: "snake_case" } as const;
+    const { method, resolved, target = [] } = prepareConfig(config, tables, from);
     const exclude = resolved["excludeModules"] as ModulePattern | undefined;
     let matches: Match[];
     try {
@@ -51,7 +56,7 @@ export async function loadAdapterFolder(
       if (error instanceof TargetError) throw otherBase(path, base.name, baseModel, error);
       throw error;
     }
-    adapter = attachAdapter(method, { ...resolved, targetModules: target }, matches, { name, seed: 0 });
+    adapter = attachAdapter(method, resolved, matches, { name, seed: 0, tables });
     const copies = baseCopies(base, files.weights);
     const found = new Map(
       [...files.weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),
@@ -63,7 +68,7 @@ export async function loadAdapterFolder(
       found,
       `${files.configPath}: ${method.name}, made for ${baseModel ?? "an unnamed base"}`,
     );
-    for (const [key, parameter] of adapter.tensors) parameter.data.set(asFloat32(files.weights.read(key)));
+    for (const [key, parameter] of adapter.tensors) fill(parameter, files.weights.read(key));
     return adapter;
   } catch (error) {
     if (adapter !== undefined) detach(base, adapter);

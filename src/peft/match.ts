@@ -32,6 +32,10 @@ function matcher(pattern: ModulePattern, option: string): (path: string) => bool
   return (path) => expression.test(path);
 }
 
+/** Whether a path is meant by an entry of a list, or by a regular expression. */
+export const namesModule = (pattern: ModulePattern, path: string): boolean =>
+  matcher(pattern, "the pattern")(path);
+
 /** The value of the first pattern that fits the end of a path, as `rankPattern` and `alphaPattern` mean it. */
 export function patternValue(patterns: Readonly<Record<string, number>>, path: string): number | undefined {
   const key = Object.keys(patterns).find((pattern) =>

@@ -6,15 +6,16 @@ import type {
   PretrainedModel,
 } from "../auto/pretrained-model.js";
 import { ConfigError } from "../base/errors.js";
-import { readOptions } from "../base/read-options.js";
 import type { PeftConfig } from "../methods/index.js";
+import type { StepFacts } from "../methods/method.js";
 import type { Parameter } from "../nn/parameter.js";
-import { type AttachedAdapter, attachAdapter, configOptions, methodOf } from "./adapter.js";
+import { type AttachedAdapter, attachAdapter, prepareConfig } from "./adapter.js";
 import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
 import { loadAdapterFolder } from "./load-adapter.js";
 import { matchModules, type ModulePattern } from "./match.js";
 import { mergeAdapter } from "./merge.js";
 import { type NamedParameter, renamed, splitName } from "./named-parameter.js";
+import { addPenalty } from "./penalty.js";
 import { saveAdapter } from "./save-adapter.js";
 
 export interface AttachOptions {
@@ -83,15 +84,9 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   addAdapter(config: PeftConfig, options: AttachOptions = {}): AttachedAdapter {
     const { adapterName = "default", seed = 0 } = options;
     checkAdapterName(adapterName, this.adapterNames);
-    const method = methodOf(config.peftType);
-    const resolved = readOptions(method.config, configOptions(config), { source: config.peftType }) as Record<
-      string,
-      unknown
-    >;
     const { definition, module, name } = this.base;
-    const target = (resolved["targetModules"] ?? definition.defaultTargets[method.name]) as
-      | ModulePattern
-      | undefined;
+    const tables = definition.defaultTargets;
+    const { method, resolved, target } = prepareConfig(config, tables, { source: config.peftType });
     if (target === undefined) {
       throw new ConfigError({
         code: "target_unspecified",
@@ -108,10 +103,9 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
       sites: method.sites,
       head: "lm_head",
     });
-    const config_ = { ...resolved, targetModules: target };
-    const adapter = attachAdapter(method, config_, matches, { name: adapterName, seed });
+    const adapter = attachAdapter(method, resolved, matches, { name: adapterName, seed, tables });
     this.#adapters.set(adapterName, adapter);
-    this.#warnOfRanks(resolved["r"]);
+    if (method.lowRank === true) this.#warnOfRanks(resolved["r"]);
     this.setAdapter(adapterName);
     return adapter;
   }
@@ -148,7 +142,7 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
       const active = adapter === chosen;
       for (const attachment of adapter.attachments.values()) attachment.active = active;
       for (const parameter of adapter.tensors.values())
-        parameter.trainable = active && (options.trainable ?? true);
+        parameter.trainable = active && (options.trainable ?? true) && !adapter.fixed.has(parameter);
     }
     this.#active = name;
     this.base.structureChanged();
@@ -194,8 +188,21 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     return this.base.forward(batch, options) as ReturnType<Base["forward"]>;
   }
 
-  backward(batch: BatchOf<Base>, options: BackwardOptions = {}): Promise<BackwardOutput> {
-    return this.base.backward(batch, options);
+  /** Loss and gradients of the base, and what the active adapter puts on the loss, once a step however many batches it has. */
+  async backward(batch: BatchOf<Base>, options: BackwardOptions = {}): Promise<BackwardOutput> {
+    const result = await this.base.backward(batch, options);
+    if (this.#active === undefined) return result;
+    const share = result.supervisedTokens / (options.normalizer ?? Math.max(1, result.supervisedTokens));
+    const penalty = await addPenalty(this.base, this.adapter(), share, options);
+    return { ...result, loss: result.loss + penalty };
+  }
+
+  /**
+   * Does what some methods need after every optimiser step, such as moving ranks between layers; `train` calls it. Call it before the
+   * gradients are forgotten.
+   */
+  afterStep(facts: StepFacts): void {
+    if (this.#active !== undefined) for (const work of this.adapter().stepWork) work(facts);
   }
 
   evaluate(batch: BatchOf<Base>, options: ForwardOptions = {}): Promise<Evaluation> {

@@ -35,7 +35,7 @@ export async function saveAdapter(
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([key, parameter]): [string, TensorToWrite] => [
       key,
-      { dtype: "float32", shape: parameter.shape, data: parameter.data },
+      { dtype: parameter.type.dtype, shape: parameter.shape, data: parameter.tensor.data },
     ]);
   await folder.tensors("adapter_model.safetensors", tensors);
   const facts = { baseModel: base.name, taskType: base.taskType };

@@ -17,6 +17,8 @@ export interface Trainable {
   namedParameters(): Iterable<{ readonly size: number }>;
   backward(batch: Batch, options?: BackwardOptions): Promise<BackwardOutput>;
   evaluate(batch: Batch): Promise<{ loss: number; supervisedTokens: number }>;
+  /** Called after every optimiser step, with the gradients still there. */
+  afterStep?(facts: { readonly step: number; readonly totalSteps: number }): void;
 }
 
 export interface TrainRunOptions extends Partial<TrainOptions> {
@@ -172,8 +174,9 @@ export async function* train(
       checkFinite({ step: step + 1, epoch: done, loss, gradNorm, batches }, parameters, settings);
       const learningRate = optimizer.learningRate;
       await optimizer.step();
-      scheduler.step();
       step += 1;
+      model.afterStep?.({ step, totalSteps });
+      scheduler.step();
       lossSum += loss;
       tokenSum += tokens;
       const took = seconds(began);

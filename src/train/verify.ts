@@ -46,7 +46,9 @@ function baseFingerprints(base: PretrainedModel): Map<string, string> {
 
 /** Remembers the bytes of every base tensor and the values of the active adapter. */
 export function takeSnapshot(model: PeftModel): Snapshot {
-  const adapter = new Map([...model.adapter().tensors].map(([name, { data }]) => [name, data.slice()]));
+  const { tensors, fixed } = model.adapter();
+  const trained = [...tensors].filter(([, parameter]) => !fixed.has(parameter));
+  const adapter = new Map(trained.map(([name, { data }]) => [name, data.slice()]));
   return { base: baseFingerprints(model.base), adapter };
 }
 

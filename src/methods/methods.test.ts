@@ -1,0 +1,121 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { fixturesFolder } from "../../test/support/fixture.js";
+import { AutoModelForCausalLM } from "../auto/auto-model.js";
+import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import { getPeftModel } from "../peft/peft-model.js";
+import { methods, type PeftConfig } from "./index.js";
+import { factorise } from "./lokr.js";
+import type { MethodDefinition } from "./method.js";
+import { blocksOf } from "./oft.js";
+
+let base: CausalLanguageModel;
+beforeAll(async () => {
+  base = await AutoModelForCausalLM.fromPretrained(join(fixturesFolder, "llama/model"));
+});
+afterAll(() => base.close());
+
+const targetModules = ["q_proj", "down_proj"];
+const errorOf = (config: PeftConfig): Promise<string> =>
+  getPeftModel(base, config).then(
+    () => "it was taken",
+    (error: unknown) => (error as Error).message,
+  );
+
+describe.each(Object.values(methods) as unknown as MethodDefinition[])("$name", (method) => {
+  test("the number of parameters is what its formula says", async () => {
+    const model = await getPeftModel(base, { peftType: method.name, targetModules } as PeftConfig);
+    const { config, places } = model.adapter();
+    const expected = places.reduce((sum, place) => sum + method.parameterCount(place as never, config), 0);
+    expect(model.parameterCount().trainable).toBe(expected);
+    model.deleteAdapter("default");
+  });
+
+  test("numbers beyond the bounds of an option are refused", async () => {
+    for (const [name, option] of Object.entries(method.config)) {
+      for (const value of [-2, 0, 1, Number.MAX_VALUE, "no such word"]) {
+        if (option.schema.safeParse(value).success) continue;
+        const text = await errorOf({ peftType: method.name, targetModules, [name]: value } as PeftConfig);
+        expect(text, name).toContain(`${method.name} has an option that cannot be used.\n  ${name} `);
+      }
+    }
+  });
+});
+
+describe("options that do not go together", () => {
+  test("OFT: both sizes, or neither", async () => {
+    expect(await errorOf({ peftType: "OFT", r: 4 })).toMatchInlineSnapshot(`
+      "OFT has an option that cannot be used.
+        r  with oftBlockSize: 4 and 32: exactly one of the two has to be 0, as each follows from the other"
+    `);
+    expect(await errorOf({ peftType: "OFT", oftBlockSize: 0 })).toMatchInlineSnapshot(`
+      "OFT has an option that cannot be used.
+        r  with oftBlockSize: 0 and 0: exactly one of the two has to be 0, as each follows from the other"
+    `);
+  });
+
+  test("BOFT: a block size that does not divide the input", async () => {
+    expect(await errorOf({ peftType: "BOFT", boftBlockSize: 5, targetModules })).toMatchInlineSnapshot(`
+      "boftBlockSize: 5 does not cut the 32 inputs of model.layers.0.self_attn.q_proj into equal blocks.
+        needed  a divisor of 32
+      fix: boftBlockSize: 4
+       or: leave this module out: excludeModules"
+    `);
+    expect(await errorOf({ peftType: "BOFT", boftBlockSize: 4, boftNButterflyFactor: 9, targetModules }))
+      .toMatchInlineSnapshot(`
+      "boftBlockSize: 4 does not cut the 32 inputs of model.layers.0.self_attn.q_proj into equal blocks.
+        needed  an even size of which 256 fit into 32 without a rest, for boftNButterflyFactor 9
+      fix: boftBlockSize: 4
+       or: leave this module out: excludeModules"
+    `);
+    expect(await errorOf({ peftType: "BOFT", boftBlockNum: 4, targetModules })).toMatchInlineSnapshot(`
+      "BOFT has an option that cannot be used.
+        boftBlockSize  with boftBlockNum: 4 and 4: exactly one of the two has to be 0, as each follows from the other"
+    `);
+  });
+
+  test("IA3: feed-forward modules that are not adapted", async () => {
+    expect(
+      await errorOf({
+        peftType: "IA3",
+        targetModules: ["k_proj"],
+        feedforwardModules: ["down_proj", "k_proj"],
+      }),
+    ).toMatchInlineSnapshot(`
+      "feedforwardModules: "down_proj" means none of the 3 modules that are adapted.
+        adapted  k_proj
+      fix: name them in targetModules too, or leave them out of feedforwardModules"
+    `);
+  });
+});
+
+test("IA3 takes its feed-forward modules from the model's table, where they are adapted", async () => {
+  const model = await getPeftModel(base, { peftType: "IA3" });
+  expect(model.adapter().config).toMatchObject({
+    targetModules: ["k_proj", "v_proj", "down_proj"],
+    feedforwardModules: ["down_proj"],
+  });
+  model.deleteAdapter("default");
+  const other = await getPeftModel(base, { peftType: "IA3", targetModules: ["q_proj"] });
+  expect(other.adapter().config["feedforwardModules"]).toBeUndefined();
+  other.deleteAdapter("default");
+});
+
+test("sizes fall into factors and blocks as in Hugging Face", () => {
+  expect([256, 128, 127, 36, 12].map((size) => factorise(size, -1))).toEqual([
+    [16, 16],
+    [8, 16],
+    [1, 127],
+    [6, 6],
+    [3, 4],
+  ]);
+  expect([128, 8, 48, 50].map((size) => factorise(size, 4))).toEqual([
+    [4, 32],
+    [4, 2],
+    [4, 12],
+    [2, 25],
+  ]);
+  expect(blocksOf(48, { r: 0, oftBlockSize: 7 })).toEqual([8, 6]);
+  expect(blocksOf(48, { r: 5, oftBlockSize: 0 })).toEqual([4, 12]);
+  expect(blocksOf(48, { r: 0, oftBlockSize: 100 })).toEqual([1, 48]);
+});

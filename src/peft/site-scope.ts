@@ -1,0 +1,120 @@
+import type { Initialiser } from "../base/fill.js";
+import type { HostTensor } from "../base/host-tensor.js";
+import type { DType } from "../base/tensor-type.js";
+import { Random } from "../base/random.js";
+import type { Place, Scope, StepFacts, SymbolicSize } from "../methods/method.js";
+import { Parameter } from "../nn/parameter.js";
+
+/** What the places of one adapter have in common. */
+export class AdapterScope {
+  /** Tensors that are saved, by their name in files, and those of them that are not trained. */
+  readonly tensors = new Map<string, Parameter>();
+  readonly fixed = new Set<Parameter>();
+  readonly stepWork: ((facts: StepFacts) => void)[] = [];
+  readonly #made = new Map<string, unknown>();
+
+  constructor(
+    readonly adapter: string,
+    readonly seed: number,
+    readonly places: readonly Place[],
+  ) {}
+
+  once<T>(key: string, make: () => T): T {
+    if (!this.#made.has(key)) this.#made.set(key, make());
+    return this.#made.get(key) as T;
+  }
+}
+
+/** A seed that depends on the text alone. */
+function textSeed(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i += 1) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}
+
+/** The part of a path below the layer's number, so that all layers name their sizes alike. */
+const pathInLayer = (path: string): string => path.split(/\.\d+\./).at(-1)!;
+
+/** `lora_A.weight` as the live parameter is called: `lora_A.default.weight`. */
+function liveKey(key: string, adapter: string): string {
+  const [first, ...rest] = key.split(".");
+  return [first, adapter, ...rest].join(".");
+}
+
+/** What a method makes its tensors with at one place. */
+export class SiteScope implements Scope {
+  readonly place: Place;
+  readonly #common: AdapterScope;
+
+  constructor(common: AdapterScope, place: Place) {
+    this.#common = common;
+    this.place = place;
+  }
+
+  get places(): readonly Place[] {
+    return this.#common.places;
+  }
+
+  #save(prefix: string, key: string, parameter: Parameter): Parameter {
+    const { adapter, tensors } = this.#common;
+    parameter.name = `${prefix}.${liveKey(key, adapter)}`;
+    tensors.set(`${prefix}.${key}`, parameter);
+    return parameter;
+  }
+
+  #fixed(prefix: string, key: string, parameter: Parameter): Parameter {
+    this.#common.fixed.add(parameter);
+    return this.#save(prefix, key, parameter);
+  }
+
+  param(key: string, shape: readonly (number | SymbolicSize)[], init: Initialiser): Parameter {
+    const { adapter, seed } = this.#common;
+    const { path } = this.place;
+    const sizes = shape.map((dim) => (typeof dim === "number" ? dim : dim.size));
+    const symbolic = shape.map((dim) =>
+      typeof dim === "number" ? dim : `${dim.symbol} of ${pathInLayer(path)} (${adapter})`,
+    );
+    const parameter = new Parameter(sizes, { trainable: true, symbolic });
+    this.#save(`base_model.model.${path}`, key, parameter);
+    init(parameter.allocate(), new Random((seed ^ textSeed(`${path}.${key}`)) >>> 0));
+    return parameter;
+  }
+
+  state(key: string, tensor: HostTensor): Parameter {
+    return this.#fixed(`base_model.model.${this.place.path}`, key, this.frozen(tensor));
+  }
+
+  shared(key: string, tensor: HostTensor, { saved }: { readonly saved: boolean }): Parameter {
+    const parameter = this.frozen(tensor);
+    return saved ? this.#fixed("base_model", key, parameter) : parameter;
+  }
+
+  frozen(tensor: HostTensor): Parameter {
+    const parameter = new Parameter(tensor.dims, { dtype: tensor.dtype });
+    parameter.assign(tensor);
+    return parameter;
+  }
+
+  derived(
+    type: { readonly dtype: DType; readonly dims: readonly number[] },
+    make: () => HostTensor,
+  ): Parameter {
+    const parameter = new Parameter(type.dims, { dtype: type.dtype });
+    parameter.defer(type.dtype, make);
+    return parameter;
+  }
+
+  scalar(value: number): Parameter {
+    const parameter = new Parameter([]);
+    parameter.allocate()[0] = value;
+    return parameter;
+  }
+
+  once<T>(key: string, make: () => T): T {
+    return this.#common.once(key, make);
+  }
+
+  afterStep(work: (facts: StepFacts) => void): void {
+    this.#common.stepWork.push(work);
+  }
+}

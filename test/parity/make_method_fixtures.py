@@ -1,0 +1,130 @@
+"""Makes test/fixtures/methods: what Hugging Face's peft computes with every method, on the tiny models of make_fixtures.py.
+
+From the root of the repository, in a virtual environment with the pinned versions (about a minute, two cores, no network):
+    pip install -r test/parity/requirements.txt
+    python test/parity/make_method_fixtures.py [CASE ...]
+Two runs write the same bytes. With names of cases only these are made anew. The fixtures are committed; the tests need no Python.
+
+A case is a folder methods/FAMILY/CASE: the adapter as save_pretrained writes it, and expected.safetensors with
+  logits          scores of the real tokens of the family's batch, with the adapter
+  grad.NAME       gradients of the adapter before the first step
+  trained.NAME    the adapter after five AdamW steps
+  merged          scores after merging the trained adapter
+methods/manifest.json lists versions, settings of the training and the cases.
+"""
+import json
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from peft import (
+    BOFTConfig, HRAConfig, IA3Config, LoHaConfig, LoKrConfig, OFTConfig, VeraConfig, get_peft_model,
+)
+from peft.tuners.boft import layer as boft_layer
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+ROOT = Path("test/fixtures")
+OUT = ROOT / "methods"
+FAMILIES = ["llama", "qwen2"]
+LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.01, 5
+QV = ["q_proj", "v_proj"]
+ODD = ["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"]
+
+
+def cases():
+    """Name, config and what differs from the rule. Targets are few, so that files stay small."""
+    yield "ia3", IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]), {}
+    yield "loha", LoHaConfig(r=2, alpha=4, target_modules=ODD), {}
+    yield "loha-dense", LoHaConfig(r=5, alpha=4, target_modules=ODD, rank_pattern={"down_proj": 6}), {}
+    yield "lokr", LoKrConfig(r=2, alpha=3, target_modules=QV), {}
+    yield "lokr-both", LoKrConfig(r=1, alpha=3, target_modules=ODD, decompose_both=True, decompose_factor=6), {}
+    yield "vera", VeraConfig(r=6, target_modules=ODD), {}
+    yield "vera-unsaved", VeraConfig(r=6, target_modules=ODD, save_projection=False, projection_prng_key=7, d_initial=0.3), {}
+    yield "hra", HRAConfig(r=5, target_modules=ODD), {}
+    yield "hra-orthogonal", HRAConfig(r=3, target_modules=ODD, apply_GS=True, init_weights=False), {}
+    yield "oft", OFTConfig(oft_block_size=8, target_modules=ODD), {}
+    yield "oft-exact", OFTConfig(r=4, oft_block_size=0, target_modules=ODD, use_cayley_neumann=False), {}
+    yield "oft-shared", OFTConfig(oft_block_size=7, target_modules=ODD, block_share=True, num_cayley_neumann_terms=6), {}
+    yield "oft-constrained", OFTConfig(oft_block_size=8, target_modules=ODD, coft=True, eps=0.3), {}
+    yield "boft", BOFTConfig(boft_block_size=4, target_modules=ODD), {}
+    yield "boft-butterfly", BOFTConfig(boft_block_size=4, boft_n_butterfly_factor=3, target_modules=ODD), dict(butterfly=True)
+    yield "boft-number", BOFTConfig(boft_block_size=0, boft_block_num=2, target_modules=["q_proj"]), {}
+
+
+def save_adapter(model, folder):
+    """As save_pretrained does it, without the model card and with lists that come from sets in a fixed order."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    for key in ["target_modules", "feedforward_modules", "exclude_modules"]:
+        if isinstance(config.get(key), list):
+            config[key].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))
+
+
+class BlockDiagonal:
+    """What BOFT's compiled extension computes, which more than one factor needs."""
+
+    @staticmethod
+    def apply(blocks):
+        return torch.stack([torch.block_diag(*factor) for factor in blocks])
+
+
+def case(family, name, config, extra):
+    folder = OUT / family / name
+    shutil.rmtree(folder, ignore_errors=True)
+    facts = json.loads((ROOT / family / "facts.json").read_text())
+    batch = {key: torch.tensor(value) for key, value in facts["batch"].items()}
+    real = batch["attention_mask"].bool()
+    torch.manual_seed(sum(map(ord, family + name)))
+    generator = torch.Generator().manual_seed(len(name))
+    base = AutoModelForCausalLM.from_pretrained(ROOT / family / "model", dtype=torch.float32)
+    config.task_type = "CAUSAL_LM"
+    boft_layer.get_fbd_cuda = lambda: "butterfly" in extra
+    model = get_peft_model(base, config).eval()
+    trained = {key: p for key, p in model.named_parameters() if p.requires_grad}
+    for p in trained.values():
+        p.data.add_(torch.randn(p.shape, generator=generator) * extra.get("noise", 0.1))
+    expected = {}
+    with torch.no_grad():
+        expected["logits"] = model(**batch).logits[real]
+    # After a forward pass, as some methods bring their parameters into bounds there.
+    save_adapter(model, folder)
+    model(**batch).loss.backward()
+    for key, p in trained.items():
+        expected[f"grad.{key}"] = p.grad.clone()
+        p.grad = None
+    optimizer = torch.optim.AdamW(trained.values(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    for step in range(STEPS):
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        model(**batch)
+        for key, p in trained.items():
+            expected[f"trained.{key}"] = p.detach().clone()
+        expected["merged"] = model.merge_and_unload()(**batch).logits[real]
+    save_file({key: value.contiguous() for key, value in expected.items()}, folder / "expected.safetensors")
+    return dict(family=family, case=name, peft_type=config.peft_type.value)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    boft_layer.FastBlockDiag = BlockDiagonal
+    chosen = sys.argv[1:]
+    manifest = OUT / "manifest.json"
+    made = []
+    for family in FAMILIES:
+        for name, config, extra in cases():
+            entry = dict(family=family, case=name, peft_type=config.peft_type.value)
+            made.append(case(family, name, config, extra) if chosen == [] or name in chosen else entry)
+    versions = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
+    settings = dict(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, steps=STEPS)
+    manifest.write_text(json.dumps(dict(versions=versions, settings=settings, cases=made), indent=1))
+    print(versions, len(made), "cases")

@@ -1,0 +1,145 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  AdamW,
+  AutoModelForCausalLM,
+  type CausalLanguageModel,
+  createEngine,
+  type Engine,
+  getPeftModel,
+  openSafetensors,
+  PeftModel,
+} from "../../src/index.js";
+import { methods } from "../../src/methods/index.js";
+import type { MethodDefinition } from "../../src/methods/method.js";
+import { readAdapterConfig } from "../../src/peft/hf-format.js";
+import { expectClose } from "../support/close.js";
+import { type FixtureFacts, fixturesFolder, toBatch } from "../support/fixture.js";
+
+interface Manifest {
+  readonly settings: {
+    readonly learning_rate: number;
+    readonly weight_decay: number;
+    readonly steps: number;
+  };
+  readonly cases: readonly { readonly family: string; readonly case: string; readonly peft_type: string }[];
+}
+
+const root = join(fixturesFolder, "methods");
+const readJson = (path: string): unknown => JSON.parse(readFileSync(path, "utf8"));
+const { settings, cases } = readJson(join(root, "manifest.json")) as Manifest;
+const families = [...new Set(cases.map(({ family }) => family))];
+
+let engine: Engine;
+const temporary = mkdtempSync(join(tmpdir(), "peft-methods-"));
+beforeAll(async () => {
+  engine = await createEngine({});
+});
+afterAll(async () => {
+  await engine.close();
+  rmSync(temporary, { recursive: true });
+});
+
+test("every method but those of other scripts has a case", () => {
+  const covered = new Set(["LORA", ...cases.map(({ peft_type }) => peft_type)]);
+  expect(Object.keys(methods).filter((name) => !covered.has(name))).toEqual([]);
+});
+
+describe.each(families)("%s", (family) => {
+  const facts = readJson(join(fixturesFolder, family, "facts.json")) as FixtureFacts;
+  const batch = toBatch(facts.batch);
+  const real = facts.batch.attention_mask.flat().flatMap((mask, i) => (mask === 1 ? [i] : []));
+
+  const open = (): Promise<CausalLanguageModel> =>
+    AutoModelForCausalLM.fromPretrained(join(fixturesFolder, family, "model"), { engine });
+  const scores = async (base: CausalLanguageModel): Promise<Float32Array> => {
+    const { data, dims } = (await base.forward(batch)).logits;
+    const width = dims[2]!;
+    return Float32Array.from(real.flatMap((i) => [...data.subarray(i * width, (i + 1) * width)]));
+  };
+
+  describe.each(cases.filter((entry) => entry.family === family))("$case", (entry) => {
+    const folder = join(root, family, entry.case);
+    const method = methods[entry.peft_type as keyof typeof methods] as unknown as MethodDefinition;
+    const python = readJson(join(folder, "adapter_config.json")) as Record<string, unknown>;
+    const { config } = readAdapterConfig(python, "adapter_config.json");
+
+    test("logits, gradients, five steps, merged", async () => {
+      const expected = await openSafetensors(join(folder, "expected.safetensors"));
+      const tensor = (name: string): Float32Array => expected.read(name).data as Float32Array;
+      const base = await open();
+      const model = await PeftModel.fromPretrained(base, folder, { isTrainable: true });
+      expectClose("logits", await scores(base), tensor("logits"));
+      const trained = model.trainableParameters();
+      const names = [...expected.tensors.keys()].filter((name) => name.startsWith("grad."));
+      expect(trained.map(({ name }) => `grad.${name}`).sort()).toEqual(names.sort());
+      await model.backward(batch);
+      for (const { name, grad } of trained) {
+        expectClose(`gradient of ${name}`, grad!, tensor(`grad.${name}`), { absolute: 1e-5, relative: 1e-3 });
+      }
+      for (const parameter of trained) parameter.grad = undefined;
+      const optimizer = new AdamW(trained, {
+        learningRate: settings.learning_rate,
+        weightDecay: settings.weight_decay,
+      });
+      for (let step = 1; step <= settings.steps; step += 1) {
+        await model.backward(batch);
+        await optimizer.step();
+        model.afterStep({ step, totalSteps: settings.steps });
+        optimizer.zeroGrad();
+      }
+      for (const { name, data } of trained) {
+        // Where a gradient is noise, Adam makes a full step of its sign: only entries above noise are compared.
+        const gradient = tensor(`grad.${name}`);
+        const clear = (values: Float32Array) => values.map((v, i) => (Math.abs(gradient[i]!) > 1e-4 ? v : 0));
+        expectClose(`trained ${name}`, clear(data), clear(tensor(`trained.${name}`)), { absolute: 5e-4 });
+      }
+      // Put where Python arrived, so that what is compared is the merge alone.
+      for (const { name, data } of trained) data.set(tensor(`trained.${name}`));
+      await model.mergeAndUnload();
+      expectClose("merged", await scores(base), tensor("merged"), { absolute: 5e-4 });
+      await base.close();
+    });
+
+    test("saves what Python saved", async () => {
+      const base = await open();
+      const model = await PeftModel.fromPretrained(base, folder);
+      const out = join(temporary, family, entry.case);
+      await model.savePretrained(out);
+      const [ours, theirs] = await Promise.all(
+        [out, folder].map((path) => openSafetensors(join(path, "adapter_model.safetensors"))),
+      );
+      expect([...ours!.tensors.keys()].sort()).toEqual([...theirs!.tensors.keys()].sort());
+      for (const key of theirs!.tensors.keys()) expect(ours!.read(key), key).toEqual(theirs!.read(key));
+      const written = readJson(join(out, "adapter_config.json")) as Record<string, unknown>;
+      const free = ["auto_mapping", "base_model_name_or_path", "peft_version", "inference_mode"];
+      for (const [key, value] of Object.entries(python)) {
+        if (!free.includes(key)) expect(written[key], key).toEqual(value);
+      }
+      await base.close();
+    });
+
+    test("a fresh one has the same tensors and starts as declared", async () => {
+      const base = await open();
+      const before = await scores(base);
+      const model = await getPeftModel(base, config);
+      const theirs = await openSafetensors(join(folder, "adapter_model.safetensors"));
+      const { tensors, fixed } = model.adapter();
+      expect(new Map([...tensors].map(([key, { shape }]) => [key, shape]))).toEqual(
+        new Map([...theirs.tensors].map(([key, { shape }]) => [key, shape])),
+      );
+      const options = model.adapter().config;
+      const after = await scores(base);
+      const off = Math.max(...after.map((v, i) => Math.abs(v - before[i]!)));
+      if (method.identityStart(options)) expect(off).toBeLessThan(1e-4);
+      else expect(off).toBeGreaterThan(1e-3);
+      // Tensors that nobody trains are drawn as Python draws them.
+      for (const [key, parameter] of tensors)
+        if (fixed.has(parameter))
+          expectClose(key, parameter.data, theirs.read(key).data as Float32Array, { absolute: 1e-7 });
+      await base.close();
+    });
+  });
+});
