@@ -1,5 +1,30 @@
 // Models and tokenizers
-export { AutoModelForCausalLM, AutoTokenizer } from "./auto/auto-model.js";
+export {
+  AutoModel,
+  AutoModelForCausalLM,
+  AutoModelForQuestionAnswering,
+  AutoModelForSequenceClassification,
+  AutoModelForTokenClassification,
+  AutoTokenizer,
+  type ClassifierOptions,
+} from "./auto/auto-model.js";
+export type { LabelOptions } from "./auto/label-options.js";
+export {
+  type ClassificationBatch,
+  type ClassifierOutput,
+  type ProblemType,
+  SequenceClassifier,
+} from "./auto/sequence-classifier.js";
+export { TokenClassifier, type TokenClassifierOutput } from "./auto/token-classifier.js";
+export { QuestionAnswerer, type QuestionBatch, type QuestionOutput } from "./auto/question-answerer.js";
+export {
+  type EmbedOptions,
+  type FeatureBatch,
+  FeatureExtractor,
+  type FeatureLoss,
+  type FeatureOutput,
+  type Pooling,
+} from "./auto/feature-extractor.js";
 export type { FromConfigOptions, FromPretrainedOptions } from "./auto/open-pretrained.js";
 export { CausalLanguageModel, type CausalOutput } from "./auto/causal-language-model.js";
 export {

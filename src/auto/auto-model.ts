@@ -3,12 +3,19 @@ import { openCheckpoint } from "../files/checkpoint.js";
 import { resolveModel } from "../files/hub.js";
 import { type Tokenizer, tokenizerFromFiles } from "../text/tokenizer.js";
 import { CausalLanguageModel } from "./causal-language-model.js";
+import { FeatureExtractor } from "./feature-extractor.js";
 import {
   buildFromConfig,
   type FromConfigOptions,
   type FromPretrainedOptions,
   openPretrained,
 } from "./open-pretrained.js";
+import { labelConfig, type LabelOptions } from "./label-options.js";
+import type { PretrainedModelParts } from "./pretrained-model.js";
+import type { TaskType } from "../models/model.js";
+import { QuestionAnswerer } from "./question-answerer.js";
+import { SequenceClassifier } from "./sequence-classifier.js";
+import { TokenClassifier } from "./token-classifier.js";
 
 /** A tokenizer from a model folder, a GGUF file or a Hub id. */
 export const AutoTokenizer = {
@@ -64,3 +71,62 @@ export const AutoModelForCausalLM = {
     return new CausalLanguageModel(await buildFromConfig(values, "CAUSAL_LM", options));
   },
 };
+
+/** Options of a model with labels. */
+export type ClassifierOptions = FromPretrainedOptions & LabelOptions;
+
+/** Opens and builds models of one task. */
+function autoModel<M>(task: TaskType, create: (parts: PretrainedModelParts) => M) {
+  return {
+    async fromPretrained(idOrPath: string, options: ClassifierOptions = {}): Promise<M> {
+      return create(await openPretrained(idOrPath, { task, config: labelConfig(options) }, options));
+    },
+    async fromConfig(
+      values: Readonly<Record<string, unknown>>,
+      options: FromConfigOptions & LabelOptions = {},
+    ): Promise<M> {
+      return create(await buildFromConfig({ ...values, ...labelConfig(options) }, task, options));
+    },
+  };
+}
+
+/**
+ * Classifiers of whole texts. A head that the checkpoint does not have starts at random, with a warning.
+ *
+ * @throws {@link ConfigError} for an unknown `model_type`, labels that contradict each other, or a config no model can be built from
+ * @throws {@link UnsupportedError} `task_unsupported` for an architecture without such a head
+ * @example
+ * const model = await AutoModelForSequenceClassification.fromPretrained("minilm", { id2label: ["bad", "good"] });
+ */
+export const AutoModelForSequenceClassification = autoModel(
+  "SEQ_CLS",
+  (parts) => new SequenceClassifier(parts),
+);
+
+/**
+ * Classifiers of tokens.
+ *
+ * @example
+ * const model = await AutoModelForTokenClassification.fromPretrained("bert", { id2label: ["O", "B-PER", "I-PER"] });
+ */
+export const AutoModelForTokenClassification = autoModel("TOKEN_CLS", (parts) => new TokenClassifier(parts));
+
+/**
+ * Models that find the answer to a question in a text.
+ *
+ * @example
+ * const model = await AutoModelForQuestionAnswering.fromPretrained("bert");
+ */
+export const AutoModelForQuestionAnswering = autoModel(
+  "QUESTION_ANS",
+  (parts) => new QuestionAnswerer(parts),
+);
+
+/**
+ * Bodies without a head, for hidden states and embeddings.
+ *
+ * @example
+ * const model = await AutoModel.fromPretrained("minilm");
+ * const { data } = await model.embed({ inputIds: [[101, 7592, 102]] });
+ */
+export const AutoModel = autoModel("FEATURE_EXTRACTION", (parts) => new FeatureExtractor(parts));

@@ -4,7 +4,7 @@ import type { HeadBuilder } from "../nn/decoder-heads.js";
 import type { Module } from "../nn/module.js";
 import type { RawConfig } from "../nn/raw-config.js";
 import type { StagedModel } from "../nn/stage.js";
-import { TaskModel } from "../nn/task-model.js";
+import { BodyModel, TaskModel } from "../nn/task-model.js";
 
 /** What a head is for, as Hugging Face PEFT names it. */
 export type TaskType =
@@ -26,7 +26,7 @@ export interface ModelDefinition {
   /** Attribute under which models with a head keep the body, which begins the names of their tensors. */
   readonly prefix: string;
   /** Reads the config, reporting every fault at once, and builds the body without weights. */
-  body(config: RawConfig): Backbone;
+  body(config: RawConfig, task: TaskType): Backbone;
   /** The heads it is known with. */
   readonly heads: Partial<Readonly<Record<TaskType, HeadBuilder>>>;
   /** Modules that a method adapts where nothing is said, by `peft_type`. */
@@ -45,8 +45,11 @@ export function defineModel(definition: ModelDefinition): ModelDefinition {
   return definition;
 }
 
-/** The tasks that an architecture has heads for. */
-export const tasksOf = ({ heads }: ModelDefinition): TaskType[] => Object.keys(heads) as TaskType[];
+/** The tasks that an architecture has heads for; every body can be used for its features. */
+export const tasksOf = ({ heads }: ModelDefinition): TaskType[] => [
+  ...(Object.keys(heads) as TaskType[]),
+  "FEATURE_EXTRACTION",
+];
 
 const SUFFIXES: readonly (readonly [RegExp, TaskType])[] = [
   [/ForSequenceClassification$/, "SEQ_CLS"],
@@ -56,7 +59,7 @@ const SUFFIXES: readonly (readonly [RegExp, TaskType])[] = [
   [/ForCausalLM$|LMHeadModel$/, "CAUSAL_LM"],
 ];
 
-/** The task that a checkpoint was saved for, from the class name in its config; the first of the architecture where none fits. */
+/** The task that a checkpoint was saved for, from the class name in its config. Others become language models, or bodies without a head. */
 export function taskOfCheckpoint(
   definition: ModelDefinition,
   config: Readonly<Record<string, unknown>>,
@@ -64,7 +67,7 @@ export function taskOfCheckpoint(
   const [name] = (config["architectures"] ?? []) as string[];
   const known = tasksOf(definition);
   const found = SUFFIXES.find(([suffix, task]) => suffix.test(name ?? "") && known.includes(task));
-  return found?.[1] ?? known[0]!;
+  return found?.[1] ?? (known.includes("CAUSAL_LM") ? "CAUSAL_LM" : "FEATURE_EXTRACTION");
 }
 
 /**
@@ -73,6 +76,7 @@ export function taskOfCheckpoint(
  * @throws {@link UnsupportedError} `task_unsupported` where the architecture has no such head
  */
 export function buildModel(definition: ModelDefinition, task: TaskType, config: RawConfig): TaskModule {
+  if (task === "FEATURE_EXTRACTION") return new BodyModel(definition.body(config, task));
   const builder = definition.heads[task];
   if (builder === undefined) {
     throw new UnsupportedError({
@@ -82,7 +86,7 @@ export function buildModel(definition: ModelDefinition, task: TaskType, config: 
       fields: { modelType: definition.modelType, task, tasks: tasksOf(definition) },
     });
   }
-  const body = definition.body(config);
+  const body = definition.body(config, task);
   const head = builder(config, body);
   config.check();
   return new TaskModel(definition.prefix, body, head);

@@ -16,5 +16,7 @@ export interface Backbone extends Module {
   wordEmbeddings(): Embedding;
   /** What heads read of hidden rows (R, D): the last norm, where the body ends with one. */
   finish(t: Trace, hidden: Value): Value;
+  /** What the body makes of the first token of each row (R, D), where it has a pooler. */
+  readonly pool?: ((t: Trace, hidden: Value) => Value) | undefined;
   batchTensors(batch: TokenBatch): Readonly<Record<string, HostTensor>>;
 }

@@ -35,6 +35,8 @@ export function linearHead(
   name: string,
   options: {
     readonly reads: Head["reads"];
+    /** Whether the pooler of the body comes before it. */
+    readonly pooled?: boolean;
     readonly bias: boolean;
     readonly outputs?: number;
     readonly prefix?: string;
@@ -50,7 +52,11 @@ export function linearHead(
       modules: { [name]: layer },
       reads: options.reads,
       ...(options.prefix === undefined ? {} : { prefix: options.prefix }),
-      score: (t: Trace, hidden: Value) => layer.forward(t, t.dropout(body.finish(t, hidden), p)),
+      score(t: Trace, hidden: Value): Value {
+        const finished = body.finish(t, hidden);
+        const x = options.pooled === true ? body.pool!(t, finished) : finished;
+        return layer.forward(t, t.dropout(x, p));
+      },
     };
   };
 }

@@ -329,7 +329,7 @@ export class Pass {
 }
 
 /** Uniform numbers that depend on the seed and a number of their own. */
-function uniform(dims: readonly number[], seed: number, stream: number): HostTensor {
+export function uniform(dims: readonly number[], seed: number, stream: number): HostTensor {
   const random = new Random((Math.imul(seed, 0x9e3779b1) ^ Math.imul(stream, 0x85ebca6b)) >>> 0);
   const tensor = zeros("float32", dims);
   const data = tensor.data as Float32Array;

@@ -50,6 +50,8 @@ export interface TokenBatch {
   readonly rowOffsets: Int32Array;
   /** Position of each token in its row. */
   readonly positions: Int32Array;
+  /** Which part of a pair each token belongs to; all to the first where absent. */
+  readonly tokenTypes?: Int32Array | undefined;
   /** Number of the task of each row, for adapters that have tasks. */
   readonly taskIds?: Int32Array | undefined;
 }
@@ -70,6 +72,10 @@ export interface StagedModel {
   readonly prefix: string;
   /** Attributes that belong to the head. */
   readonly headNames: readonly string[];
+  /** Which hidden states the head reads. */
+  readonly reads: "each" | "first" | "last";
+  /** What the body makes of the first token of each row (R, D), where it has a pooler. */
+  readonly pool?: ((t: Trace, hidden: Value) => Value) | undefined;
   /** Scores (R, V) of hidden rows (R, D). */
   head(t: Trace, hidden: Value): Value;
   /** Tensors that all stages share for this batch, by the names they ask for. */

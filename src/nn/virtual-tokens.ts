@@ -92,6 +92,7 @@ export function makeRoom(
   const places = new Int32Array(total);
   const index = new Int32Array(total);
   const real = new Uint8Array(total).fill(1);
+  const types = batch.tokenTypes === undefined ? undefined : new Int32Array(total);
   const offsets = rowOffsets.map((start, row) => start + row * inserted);
   for (let row = 0; row < rows; row += 1) {
     const at = offsets[row]!;
@@ -103,6 +104,7 @@ export function makeRoom(
     for (let i = rowOffsets[row]!; i < rowOffsets[row + 1]!; i += 1) {
       const to = at + inserted + i - rowOffsets[row]!;
       wide[to] = tokens[i]!;
+      if (types !== undefined) types[to] = batch.tokenTypes![i]!;
       places[to] = positions[i]! + count;
     }
   }
@@ -113,7 +115,8 @@ export function makeRoom(
     tensors["virtualRows"] = column(total, (i) => 1 - real[i]!);
     tensors["taskIds"] = int64Tensor(taskIds ?? new Int32Array(rows));
   }
-  return { batch: { ...batch, tokens: wide, rowOffsets: offsets, positions: places }, inserted, tensors };
+  const roomy = { ...batch, tokens: wide, rowOffsets: offsets, positions: places, tokenTypes: types };
+  return { batch: roomy, inserted, tensors };
 }
 
 /** Calls `move` for the tokens of every row: where they start with the virtual ones, without them, and how many they are. */

@@ -4,26 +4,37 @@ import { type EncodedExample, IGNORED } from "./encode-example.js";
 /** Rows of numbers: nested arrays, or typed arrays. */
 export type Rows = readonly (ArrayLike<number> | readonly number[])[];
 
-/** A batch as Hugging Face writes it; rows may be padded on either side, or ragged without a mask. */
-export interface Batch {
+/** Tokens as Hugging Face writes them; rows may be padded on either side, or ragged without a mask. */
+export interface TokenInputs {
   readonly inputIds: Rows;
   /** 1 for tokens, 0 for padding. */
   readonly attentionMask?: Rows | undefined;
-  /** Token ids to predict, −100 where nothing is learnt; not shifted. */
-  readonly labels?: Rows | undefined;
   readonly positionIds?: Rows | undefined;
+  /** 0 for the first text of a pair, 1 for the second. */
+  readonly tokenTypeIds?: Rows | undefined;
 }
 
-/** A batch without padding, with what the head has to predict. */
-export interface PackedBatch {
+/** A batch for a language model or a classifier of tokens. */
+export interface Batch extends TokenInputs {
+  /** Token ids to predict, or classes of tokens; −100 where nothing is learnt; not shifted. */
+  readonly labels?: Rows | undefined;
+}
+
+/** Tokens without padding. */
+export interface PackedTokens {
   readonly rows: number;
   /** Length of a padded row. */
   readonly padded: number;
   readonly tokens: Int32Array;
   readonly rowOffsets: Int32Array;
   readonly positions: Int32Array;
+  readonly tokenTypes?: Int32Array | undefined;
   /** Place of each token in the padded batch, row · padded + column. */
   readonly paddedIndex: Int32Array;
+}
+
+/** A batch without padding, with what the head has to predict. */
+export interface PackedBatch extends PackedTokens {
   /** Labels of the tokens, where the batch has any. */
   readonly labels: Int32Array | undefined;
   /** Tokens whose next token is to be predicted, and what it is. */
@@ -63,45 +74,45 @@ function checkToken(id: number, row: number, column: number, size: number): void
   });
 }
 
+/** Everything that goes with the tokens has their shape. */
+function checkRows(named: Readonly<Record<string, Rows | undefined>>, inputIds: Rows): void {
+  for (const [name, rows] of Object.entries(named)) {
+    if (rows === undefined) continue;
+    if (rows.length !== inputIds.length)
+      throw fault("batch_shape", `${name} has ${rows.length} rows; inputIds has ${inputIds.length}.`, {
+        name,
+      });
+    for (const [b, row] of rows.entries()) checkRow(name, row, inputIds[b]!.length, b);
+  }
+}
+
 /**
- * Drops the padding of a batch.
+ * Drops the padding of tokens.
  *
  * @throws {@link ShapeError} `batch_shape`, `token_id`, `row_empty` or `row_too_long`, naming the row
  */
-export function packBatch(batch: Batch, options: PackOptions = {}): PackedBatch {
-  const { inputIds, attentionMask, labels, positionIds } = batch;
+export function packTokens(batch: TokenInputs, options: PackOptions = {}): PackedTokens {
+  const { inputIds, attentionMask, positionIds, tokenTypeIds } = batch;
   const { vocabularySize = Infinity, maxLength = Infinity } = options;
-  for (const [name, rows] of Object.entries({ attentionMask, labels, positionIds })) {
-    if (rows === undefined || rows.length === inputIds.length) continue;
-    throw fault("batch_shape", `${name} has ${rows.length} rows; inputIds has ${inputIds.length}.`, { name });
-  }
+  checkRows({ attentionMask, positionIds, tokenTypeIds }, inputIds);
   if (inputIds.length === 0) throw fault("batch_shape", "The batch has no rows.", {});
   const padded = inputIds.reduce((most, row) => Math.max(most, row.length), 0);
   const tokens: number[] = [];
   const positions: number[] = [];
+  const types: number[] = [];
   const paddedIndex: number[] = [];
-  const kept: number[] = [];
   const offsets = [0];
   for (const [b, row] of inputIds.entries()) {
     const mask = attentionMask?.[b];
-    const rowLabels = labels?.[b];
-    const rowPositions = positionIds?.[b];
-    for (const [name, other] of Object.entries({
-      attentionMask: mask,
-      labels: rowLabels,
-      positionIds: rowPositions,
-    })) {
-      if (other !== undefined) checkRow(name, other, row.length, b);
-    }
     const start = tokens.length;
     for (let t = 0; t < row.length; t += 1) {
       if (mask !== undefined && Number(mask[t]) === 0) continue;
       const id = Number(row[t]);
       checkToken(id, b, t, vocabularySize);
-      positions.push(rowPositions === undefined ? tokens.length - start : Number(rowPositions[t]));
+      positions.push(positionIds === undefined ? tokens.length - start : Number(positionIds[b]![t]));
+      types.push(Number(tokenTypeIds?.[b]?.[t] ?? 0));
       tokens.push(id);
       paddedIndex.push(b * padded + t);
-      kept.push(rowLabels === undefined ? IGNORED : Number(rowLabels[t]));
     }
     const length = tokens.length - start;
     if (length === 0) throw fault("row_empty", `Row ${b} of the batch has no token.`, { row: b });
@@ -114,16 +125,37 @@ export function packBatch(batch: Batch, options: PackOptions = {}): PackedBatch 
     }
     offsets.push(tokens.length);
   }
-  const rowOffsets = Int32Array.from(offsets);
   return {
     rows: inputIds.length,
     padded,
     tokens: Int32Array.from(tokens),
-    rowOffsets,
+    rowOffsets: Int32Array.from(offsets),
     positions: Int32Array.from(positions),
+    ...(tokenTypeIds === undefined ? {} : { tokenTypes: Int32Array.from(types) }),
     paddedIndex: Int32Array.from(paddedIndex),
-    labels: labels === undefined ? undefined : Int32Array.from(kept),
-    ...targets(rowOffsets, kept, vocabularySize),
+  };
+}
+
+/** Labels of the tokens of a packed batch; −100 where the batch has none. */
+export function tokenLabels(packed: PackedTokens, inputIds: Rows, labels: Rows | undefined): number[] {
+  checkRows({ labels }, inputIds);
+  return Array.from(packed.paddedIndex, (at) =>
+    labels === undefined ? IGNORED : Number(labels[Math.floor(at / packed.padded)]![at % packed.padded]),
+  );
+}
+
+/**
+ * Drops the padding of a batch and finds what each token has to predict.
+ *
+ * @throws {@link ShapeError} as `packTokens` does, and `label`
+ */
+export function packBatch(batch: Batch, options: PackOptions = {}): PackedBatch {
+  const packed = packTokens(batch, options);
+  const kept = tokenLabels(packed, batch.inputIds, batch.labels);
+  return {
+    ...packed,
+    labels: batch.labels === undefined ? undefined : Int32Array.from(kept),
+    ...targets(packed.rowOffsets, kept, options.vocabularySize ?? Infinity),
   };
 }
 

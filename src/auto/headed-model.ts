@@ -1,0 +1,137 @@
+import type { HostTensor } from "../base/host-tensor.js";
+import type { SummedLoss } from "../nn/task-loss.js";
+import { TaskHead } from "../nn/task-head.js";
+import { type PackedTokens, packTokens, type TokenInputs } from "../text/collate.js";
+import {
+  type BackwardOptions,
+  type BackwardOutput,
+  type Evaluation,
+  type ForwardOptions,
+  type ModelOutput,
+  PretrainedModel,
+  type PretrainedModelParts,
+} from "./pretrained-model.js";
+
+/** The loss of a batch, once its scores are there. */
+export type LossOfScores = (scores: Float32Array) => SummedLoss;
+
+/** A batch that is ready to be run. */
+export interface PreparedBatch {
+  readonly packed: PackedTokens;
+  /** Hidden rows that the head reads. */
+  readonly rows: Int32Array;
+  /** Absent where the batch has no labels. */
+  readonly loss: LossOfScores | undefined;
+}
+
+/** A model whose head scores a few hidden rows, with a loss over these scores. */
+export abstract class HeadedModel<
+  Inputs extends TokenInputs,
+  Output extends ModelOutput,
+> extends PretrainedModel {
+  readonly head: TaskHead;
+
+  constructor(parts: PretrainedModelParts) {
+    super(parts);
+    this.head = new TaskHead(this.runner, (t, hidden) => this.module.head(t, hidden));
+  }
+
+  /** The loss of a batch from its labels, which are checked first. */
+  protected abstract lossOf(inputs: Inputs, packed: PackedTokens): LossOfScores | undefined;
+
+  /** The answer of `forward`. */
+  protected abstract output(
+    prepared: PreparedBatch,
+    scores: Float32Array,
+    loss: number | undefined,
+    hidden: HostTensor,
+  ): Output | Promise<Output>;
+
+  override structureChanged(): void {
+    super.structureChanged();
+    this.head.invalidate();
+  }
+
+  /** Names of the outputs: those of the config, else `LABEL_0`, `LABEL_1` … */
+  get labels(): string[] {
+    const named = (this.config.values["id2label"] ?? {}) as Readonly<Record<string, unknown>>;
+    return Array.from({ length: this.config.labelCount() }, (_, i) => String(named[i] ?? `LABEL_${i}`));
+  }
+
+  #prepare(inputs: Inputs): PreparedBatch {
+    this.assertOpen();
+    const vocabularySize = this.module.inputEmbedding?.vocabularySize ?? Infinity;
+    const packed = packTokens(inputs, { vocabularySize, maxLength: this.contextLength });
+    return { packed, rows: readRows(this.module.reads, packed), loss: this.lossOf(inputs, packed) };
+  }
+
+  /**
+   * Scores, and the mean loss where there are labels, without dropout and without gradients.
+   *
+   * @throws {@link ShapeError} for tokens or labels that do not fit, naming the row
+   */
+  override async forward(inputs: Inputs, options: ForwardOptions = {}): Promise<Output> {
+    const prepared = this.#prepare(inputs);
+    const pass = await this.runner.forward(prepared.packed, { signal: options.signal });
+    try {
+      const scores = await this.head.forward(pass.hidden, prepared.rows, options);
+      const { sum, count } = prepared.loss?.(scores) ?? { sum: 0, count: 0 };
+      const loss = prepared.loss === undefined ? undefined : sum / count;
+      return await this.output(prepared, scores, loss, pass.hidden);
+    } finally {
+      pass.release();
+    }
+  }
+
+  override async evaluate(inputs: Inputs, options: ForwardOptions = {}): Promise<Evaluation> {
+    const { packed, rows, loss } = this.#prepare(inputs);
+    if (loss === undefined) return { loss: 0, supervisedTokens: 0 };
+    const pass = await this.runner.forward(packed, { signal: options.signal });
+    try {
+      const { sum, count } = loss(await this.head.forward(pass.hidden, rows, options));
+      return { loss: sum, supervisedTokens: count };
+    } finally {
+      pass.release();
+    }
+  }
+
+  override async backward(inputs: Inputs, options: BackwardOptions = {}): Promise<BackwardOutput> {
+    const { packed, rows, loss } = this.#prepare(inputs);
+    const tokens = packed.tokens.length;
+    if (loss === undefined) return { loss: 0, supervisedTokens: 0, tokens };
+    const run = { training: true, seed: options.seed, signal: options.signal };
+    const pass = await this.runner.forward(packed, { ...run, gradients: true });
+    try {
+      const { sum, count, gradient } = loss(await this.head.forward(pass.hidden, rows, run));
+      if (count === 0) return { loss: 0, supervisedTokens: 0, tokens };
+      const weight = 1 / (options.normalizer ?? count);
+      const slope = gradient.map((value) => value * weight);
+      const hiddenGradient = pass.plan.hiddenWanted;
+      const dHidden = await this.head.backward(pass.hidden, rows, slope, { ...run, hiddenGradient });
+      if (dHidden !== undefined) await pass.backward(dHidden);
+      return { loss: sum * weight, supervisedTokens: count, tokens };
+    } finally {
+      pass.release();
+    }
+  }
+}
+
+/** The hidden rows that a head reads: all, or the first or last of each row. */
+export function readRows(reads: "each" | "first" | "last", { tokens, rowOffsets }: PackedTokens): Int32Array {
+  if (reads === "each") return Int32Array.from(tokens, (_, i) => i);
+  if (reads === "first") return rowOffsets.slice(0, -1);
+  return rowOffsets.slice(1).map((end) => end - 1);
+}
+
+/** Scores of tokens in the padded shape of their batch, `blank` where there is padding: (B, T, width). */
+export function padScores(
+  { rows, padded, paddedIndex }: PackedTokens,
+  scores: Float32Array,
+  width: number,
+  blank = 0,
+): { data: Float32Array; dims: number[] } {
+  const data = new Float32Array(rows * padded * width).fill(blank);
+  for (const [i, at] of paddedIndex.entries())
+    data.set(scores.subarray(i * width, (i + 1) * width), at * width);
+  return { data, dims: [rows, padded, width] };
+}

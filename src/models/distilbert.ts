@@ -1,0 +1,231 @@
+import type { HostTensor } from "../base/host-tensor.js";
+import { type Value, withScope } from "../graph/value.js";
+import { activationNames, activations } from "../nn/activation.js";
+import type { Backbone } from "../nn/backbone.js";
+import { linearHead } from "../nn/decoder-heads.js";
+import { Embedding } from "../nn/embedding.js";
+import { bidirectional } from "../nn/encoder.js";
+import { int64Tensor } from "../nn/graph-runner.js";
+import { LayerNorm } from "../nn/layer-norm.js";
+import { Linear } from "../nn/linear.js";
+import { Module } from "../nn/module.js";
+import type { RawConfig } from "../nn/raw-config.js";
+import type { Stage, TokenBatch } from "../nn/stage.js";
+import { TOKENS, type Trace } from "../nn/trace.js";
+import { defineModel } from "./model.js";
+
+interface Options {
+  readonly width: number;
+  readonly heads: number;
+  readonly layers: number;
+  readonly feedForward: number;
+  readonly vocabularySize: number;
+  readonly positions: number;
+  readonly activation: string;
+}
+
+const EPSILON = 1e-12;
+
+class Embeddings extends Module {
+  readonly kind = "Embeddings";
+  readonly word_embeddings: Embedding;
+  readonly position_embeddings: Embedding;
+  readonly LayerNorm: LayerNorm;
+
+  constructor({ vocabularySize, positions, width }: Options) {
+    super();
+    this.word_embeddings = new Embedding(vocabularySize, width);
+    this.position_embeddings = new Embedding(positions, width);
+    this.LayerNorm = new LayerNorm(width, EPSILON);
+  }
+
+  forward(t: Trace): Value {
+    const ids = (name: string): Value => t.batch(name, { dtype: "int64", shape: [TOKENS] });
+    const words = this.word_embeddings.forward(t, ids("tokens")); // (N, D)
+    return this.LayerNorm.forward(t, t.f.add(words, this.position_embeddings.forward(t, ids("positions"))));
+  }
+}
+
+class Attention extends Module {
+  readonly kind = "DistilBertSelfAttention";
+  readonly q_lin: Linear;
+  readonly k_lin: Linear;
+  readonly v_lin: Linear;
+  readonly out_lin: Linear;
+
+  constructor({ width }: Options) {
+    super();
+    const square = (): Linear => new Linear(width, width, { bias: true });
+    [this.q_lin, this.k_lin, this.v_lin, this.out_lin] = [square(), square(), square(), square()];
+  }
+}
+
+class FeedForward extends Module {
+  readonly kind = "FFN";
+  readonly lin1: Linear;
+  readonly lin2: Linear;
+
+  constructor(readonly options: Options) {
+    super();
+    this.lin1 = new Linear(options.width, options.feedForward, { bias: true });
+    this.lin2 = new Linear(options.feedForward, options.width, { bias: true });
+  }
+
+  forward(t: Trace, x: Value): Value {
+    return this.lin2.forward(t, activations[this.options.activation]!(t.f, this.lin1.forward(t, x)));
+  }
+}
+
+class Block extends Module {
+  readonly kind = "TransformerBlock";
+  readonly attention: Attention;
+  readonly sa_layer_norm: LayerNorm;
+  readonly ffn: FeedForward;
+  readonly output_layer_norm: LayerNorm;
+
+  constructor(readonly options: Options) {
+    super();
+    this.attention = new Attention(options);
+    this.sa_layer_norm = new LayerNorm(options.width, EPSILON);
+    this.ffn = new FeedForward(options);
+    this.output_layer_norm = new LayerNorm(options.width, EPSILON);
+  }
+
+  stages(layer: number): Stage[] {
+    const { width, heads } = this.options;
+    const { q_lin, k_lin, v_lin, out_lin } = this.attention;
+    return [
+      {
+        kind: "tokens",
+        name: `layer.${layer}.attention_in`,
+        reads: { hidden: width },
+        writes: { query: width, key: width, value: width },
+        trace: (t, { hidden }) =>
+          withScope("layer", () => ({
+            query: q_lin.forward(t, hidden!),
+            key: k_lin.forward(t, hidden!),
+            value: v_lin.forward(t, hidden!),
+          })),
+      },
+      bidirectional(layer, heads, width),
+      {
+        kind: "tokens",
+        name: `layer.${layer}.attention_out_mlp`,
+        reads: { hidden: width, context: width },
+        writes: { hidden: width },
+        trace: (t, { hidden, context }) =>
+          withScope("layer", () => {
+            const sum = t.f.add(out_lin.forward(t, context!), hidden!);
+            const attended = this.sa_layer_norm.forward(t, sum); // (N, D)
+            return {
+              hidden: this.output_layer_norm.forward(t, t.f.add(this.ffn.forward(t, attended), attended)),
+            };
+          }),
+      },
+    ];
+  }
+}
+
+class Layers extends Module {
+  readonly kind = "Transformer";
+  readonly layer: Block[];
+
+  constructor(options: Options) {
+    super();
+    this.layer = Array.from({ length: options.layers }, () => new Block(options));
+  }
+}
+
+class DistilBertModel extends Module implements Backbone {
+  readonly kind = "DistilBertModel";
+  readonly cacheLimit = Infinity;
+  readonly embeddings: Embeddings;
+  readonly transformer: Layers;
+  readonly width: number;
+
+  constructor(options: Options) {
+    super();
+    this.width = options.width;
+    this.embeddings = new Embeddings(options);
+    this.transformer = new Layers(options);
+  }
+
+  get stages(): Stage[] {
+    const embed: Stage = {
+      kind: "tokens",
+      name: "embeddings",
+      reads: {},
+      writes: { hidden: this.width },
+      trace: (t) => ({ hidden: this.embeddings.forward(t) }),
+    };
+    return [embed, ...this.transformer.layer.flatMap((block, i) => block.stages(i))];
+  }
+
+  wordEmbeddings(): Embedding {
+    return this.embeddings.word_embeddings;
+  }
+
+  finish(_t: Trace, hidden: Value): Value {
+    return hidden;
+  }
+
+  batchTensors({ tokens, positions }: TokenBatch): Record<string, HostTensor> {
+    return { tokens: int64Tensor(tokens), positions: int64Tensor(positions) };
+  }
+}
+
+function readOptions(config: RawConfig): Options {
+  const width = config.count("dim", 768);
+  const heads = config.count("n_heads", 12);
+  if (width % heads !== 0) config.fault(`dim ${width} is not a multiple of n_heads ${heads}`);
+  const options = {
+    width,
+    heads,
+    layers: config.count("n_layers", 6),
+    feedForward: config.count("hidden_dim", 4 * 768),
+    vocabularySize: config.count("vocab_size", 30_522),
+    positions: config.count("max_position_embeddings", 512),
+    activation: config.choice("activation", activationNames, "gelu"),
+  };
+  config.check();
+  return options;
+}
+
+/**
+ * DistilBERT: BERT without token types and pooler. Hugging Face PEFT has no default targets for it.
+ *
+ * @see Sanh et al., "DistilBERT, a distilled version of BERT", arXiv:1910.01108, §3
+ */
+export const distilbert = defineModel({
+  modelType: "distilbert",
+  title: "DistilBERT",
+  prefix: "distilbert",
+  body: (config) => new DistilBertModel(readOptions(config)),
+  heads: {
+    SEQ_CLS: (config, body) => {
+      const pre_classifier = new Linear(body.width, body.width, { bias: true });
+      const classifier = new Linear(body.width, config.labelCount(), { bias: true });
+      const p = config.number("seq_classif_dropout", 0.2);
+      return {
+        kind: "DistilBertForSequenceClassification",
+        modules: { pre_classifier, classifier },
+        reads: "first",
+        score: (t, hidden) =>
+          classifier.forward(t, t.dropout(t.f.relu(pre_classifier.forward(t, hidden)), p)),
+      };
+    },
+    TOKEN_CLS: linearHead("DistilBertForTokenClassification", "classifier", {
+      reads: "each",
+      bias: true,
+      dropout: (config) => config.number("dropout", 0.1),
+    }),
+    QUESTION_ANS: linearHead("DistilBertForQuestionAnswering", "qa_outputs", {
+      reads: "each",
+      bias: true,
+      outputs: 2,
+      dropout: (config) => config.number("qa_dropout", 0.1),
+    }),
+  },
+  defaultTargets: {},
+  contextLength: (config) => config.count("max_position_embeddings", 512),
+});

@@ -1,0 +1,148 @@
+import { cutBackward } from "../autodiff/cut.js";
+import { gradients } from "../autodiff/gradients.js";
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import { inputValue, type Value } from "../graph/value.js";
+import { addGradient, int64Tensor, runBound } from "./graph-runner.js";
+import type { Parameter } from "./parameter.js";
+import { type Runner, uniform } from "./runner.js";
+import type { BoundGraph, Source } from "./token-program.js";
+import { Trace } from "./trace.js";
+
+export interface TaskHeadOptions {
+  /** Whether dropout is on. */
+  readonly training?: boolean | undefined;
+  /** Seed of the dropout masks; forward and backward have to be given the same. */
+  readonly seed?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Program {
+  readonly forward: BoundGraph;
+  readonly width: number;
+  /** Outputs: the gradient of the hidden rows where asked for, then those of `parameters`. */
+  readonly backward: BoundGraph | undefined;
+  readonly parameters: readonly Parameter[];
+}
+
+const ROWS = "R";
+/** Keeps the dropout of heads apart from that of stages. */
+const HEAD_KEYS = 0x8000;
+
+/**
+ * The head of a task: scores of chosen hidden rows, and the way back from the slope of a loss over them. The loss itself is no
+ * part of the graph: scores of classifiers are few.
+ */
+export class TaskHead {
+  readonly #programs = new Map<string, Program>();
+
+  /** @param score - (R, D) → (R, C). */
+  constructor(
+    readonly runner: Runner,
+    readonly score: (t: Trace, hidden: Value) => Value,
+  ) {}
+
+  /** Must be called when adapters come, go, or change what is trained. */
+  invalidate(): void {
+    this.#programs.clear();
+  }
+
+  #program(training: boolean, hiddenGradient: boolean): Program {
+    const key = [training, hiddenGradient].join();
+    const known = this.#programs.get(key);
+    if (known !== undefined) return known;
+    const t = new Trace(training, ROWS);
+    const { width: D } = this.runner.model.hidden;
+    const hidden = inputValue("hidden", { dtype: "float32", shape: ["N", D] });
+    const rows = inputValue("rows", { dtype: "int64", shape: [ROWS] });
+    const x = t.f.gather(hidden, rows); // (R, D)
+    const y = this.score(t, x); // (R, C)
+    const dy = inputValue("dScores", y.type);
+    const sources = new Map<Value, Source>(t.leaves);
+    for (const [value, name] of [
+      [hidden, "hidden"],
+      [rows, "rows"],
+      [dy, "dScores"],
+    ] as const) {
+      sources.set(value, { kind: "batch", name });
+    }
+    const trained = [...t.leaves].flatMap(([value, leaf]) =>
+      leaf.kind === "parameter" && leaf.parameter.trainable ? [[value, leaf.parameter] as const] : [],
+    );
+    const wrt = [...(hiddenGradient ? [x] : []), ...trained.map(([value]) => value)];
+    const bind = (name: string, outputs: Value[]): BoundGraph => {
+      const { leaves } = cutBackward(outputs, new Set(), () => false);
+      return { graph: { name, inputs: leaves, outputs }, sources: leaves.map((leaf) => sources.get(leaf)!) };
+    };
+    const found = wrt.length === 0 ? [] : (gradients(new Map([[y, dy]]), wrt) as Value[]);
+    const program = {
+      forward: bind("head", [y]),
+      width: y.type.shape[1] as number,
+      backward: found.length === 0 ? undefined : bind("head_backward", found),
+      parameters: trained.map(([, parameter]) => parameter),
+    };
+    this.#programs.set(key, program);
+    return program;
+  }
+
+  /** Number of scores of a row. */
+  get width(): number {
+    return this.#program(false, false).width;
+  }
+
+  #resolver(batch: Record<string, HostTensor>, count: number, seed: number): (source: Source) => HostTensor {
+    return (source) => {
+      if (source.kind === "columnKeys") return uniform([2, source.width], seed, HEAD_KEYS + 1 + source.index);
+      const { name } = source as { name: string };
+      return name === "rowKeys" ? uniform([count, 2], seed, HEAD_KEYS) : batch[name]!;
+    };
+  }
+
+  /** Scores (R, C) of hidden rows (N, D). */
+  async forward(hidden: HostTensor, rows: Int32Array, options: TaskHeadOptions = {}): Promise<Float32Array> {
+    const { training = false, seed = 0 } = options;
+    const { forward, width } = this.#program(training, false);
+    const scores = new Float32Array(rows.length * width);
+    const resolve = this.#resolver({ hidden, rows: int64Tensor(rows) }, rows.length, seed);
+    const results = [hostTensor("float32", [rows.length, width], scores)];
+    await runBound(this.runner.sessions, forward, resolve, results, options);
+    return scores;
+  }
+
+  /**
+   * Adds the gradients of trained head parameters, given the slope of a loss over the scores (R, C); answers that of the hidden
+   * states (N, D), from the pool, where asked for.
+   */
+  async backward(
+    hidden: HostTensor,
+    rows: Int32Array,
+    slope: Float32Array,
+    options: TaskHeadOptions & { readonly hiddenGradient: boolean },
+  ): Promise<HostTensor | undefined> {
+    const { seed = 0, training = false, hiddenGradient } = options;
+    const { pool, sessions } = this.runner;
+    const { backward, width, parameters } = this.#program(training, hiddenGradient);
+    if (backward === undefined) return undefined;
+    const batch = {
+      hidden,
+      rows: int64Tensor(rows),
+      dScores: hostTensor("float32", [rows.length, width], slope),
+    };
+    const D = hidden.dims[1]!;
+    const dRows = hiddenGradient ? pool.acquire("float32", [rows.length, D]) : undefined;
+    const trained = parameters.map((parameter) => pool.acquire("float32", parameter.shape));
+    const outputs = [...(dRows === undefined ? [] : [dRows]), ...trained];
+    await runBound(sessions, backward, this.#resolver(batch, rows.length, seed), outputs, options);
+    for (const [i, parameter] of parameters.entries()) {
+      addGradient(parameter, trained[i]!);
+      pool.release(trained[i]!);
+    }
+    if (dRows === undefined) return undefined;
+    const dHidden = pool.acquire("float32", hidden.dims);
+    const all = dHidden.data as Float32Array;
+    const part = dRows.data as Float32Array;
+    all.fill(0);
+    for (const [i, row] of rows.entries()) all.set(part.subarray(i * D, (i + 1) * D), row * D);
+    pool.release(dRows);
+    return dHidden;
+  }
+}
