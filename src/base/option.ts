@@ -107,20 +107,30 @@ export function names(spec: { readonly doc: string }): Option<string | readonly 
 
 /** Numbers by name, such as ranks by module. */
 export function numbersByName(spec: { readonly doc: string }): Option<Readonly<Record<string, number>>> {
-  const fromText = (value: string): unknown => {
-    try {
-      return JSON.parse(value) as unknown;
-    } catch {
-      return value;
-    }
-  };
   return {
     schema: z.record(z.string(), z.number().positive()),
     default: {},
     doc: spec.doc,
     placeholder: "<json>",
-    fromText,
+    fromText: fromJson,
   };
+}
+
+/** Reads JSON; text that is none stays text. */
+function fromJson(value: string): unknown {
+  try {
+    return JSON.parse(value) as unknown;
+  } catch {
+    return value;
+  }
+}
+
+/** Lists of true and false by name, such as which ranks of a module are in use; may be left out. */
+export function masksByName(spec: {
+  readonly doc: string;
+}): Option<Readonly<Record<string, readonly boolean[]>> | undefined> {
+  const schema = z.record(z.string(), z.array(z.boolean()).readonly()).optional();
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<json>", fromText: fromJson };
 }
 
 /** A switch that also takes words. */

@@ -1,16 +1,20 @@
 import type { OptionValues } from "../base/option.js";
+import { adalora } from "./adalora.js";
 import { boft } from "./boft.js";
+import { fourierft } from "./fourierft.js";
 import { hra } from "./hra.js";
 import { ia3 } from "./ia3.js";
 import { loha } from "./loha.js";
 import { lokr } from "./lokr.js";
 import { lora } from "./lora.js";
 import { oft } from "./oft.js";
+import { shira } from "./shira.js";
 import { vera } from "./vera.js";
 
 /** Every method, by `peft_type`. */
 export const methods = {
   LORA: lora,
+  ADALORA: adalora,
   LOHA: loha,
   LOKR: lokr,
   VERA: vera,
@@ -18,6 +22,8 @@ export const methods = {
   OFT: oft,
   BOFT: boft,
   HRA: hra,
+  FOURIERFT: fourierft,
+  SHIRA: shira,
 };
 
 export type PeftType = keyof typeof methods;

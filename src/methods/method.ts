@@ -31,6 +31,10 @@ export interface StepFacts {
 export interface Scope {
   /** The place that the adapter holds on to. */
   readonly place: Place;
+  /** Whether the adapter is new; otherwise its saved tensors come from a file, and how they start does not matter. */
+  readonly fresh: boolean;
+  /** A seed for random numbers that depend on the place. */
+  readonly seed: number;
   /** Every place of this adapter, this one too. */
   readonly places: readonly Place[];
   /**
@@ -54,6 +58,10 @@ export interface Scope {
   scalar(value: number): Parameter;
   /** What `make` gives at the first place of the adapter that asks for this key; the others get the same. */
   once<T>(key: string, make: () => T): T;
+  /** What is written for a tensor when the adapter is saved, instead of the tensor itself. */
+  savedTensor(parameter: Parameter, make: () => HostTensor): void;
+  /** What is written for an option when the adapter is saved; call it within `once`. */
+  savedOption(name: string, make: () => unknown): void;
   /** Calls a function after every optimiser step, with the gradients still there; call it within `once`. */
   afterStep(work: (facts: StepFacts) => void): void;
 }
@@ -79,6 +87,8 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   readonly config: O;
   /** Keys of `adapter_config.json` that Hugging Face writes and this method has no use for, with the value that means off. */
   readonly inert: Readonly<Record<string, unknown>>;
+  /** Options that Hugging Face's config does not have; they are written only where they are set. */
+  readonly ownOptions?: readonly string[];
   /**
    * Options that take their default from the model's `defaultTargets`: the first of these tables that the model has. Without it,
    * `targetModules` comes from the table of the method's own name.

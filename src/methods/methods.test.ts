@@ -1,9 +1,13 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expectClose } from "../../test/support/close.js";
 import { fixturesFolder } from "../../test/support/fixture.js";
 import { AutoModelForCausalLM } from "../auto/auto-model.js";
 import type { CausalLanguageModel } from "../auto/causal-language-model.js";
-import { getPeftModel } from "../peft/peft-model.js";
+import { getPeftModel, PeftModel } from "../peft/peft-model.js";
+import { AdamW } from "../train/adamw.js";
 import { methods, type PeftConfig } from "./index.js";
 import { factorise } from "./lokr.js";
 import type { MethodDefinition } from "./method.js";
@@ -22,9 +26,16 @@ const errorOf = (config: PeftConfig): Promise<string> =>
     (error: unknown) => (error as Error).message,
   );
 
+/** Options for layers as small as those of the fixtures. */
+const small: Partial<Record<string, object>> = { SHIRA: { r: 2 } };
+
 describe.each(Object.values(methods) as unknown as MethodDefinition[])("$name", (method) => {
   test("the number of parameters is what its formula says", async () => {
-    const model = await getPeftModel(base, { peftType: method.name, targetModules } as PeftConfig);
+    const model = await getPeftModel(base, {
+      peftType: method.name,
+      targetModules,
+      ...small[method.name],
+    } as PeftConfig);
     const { config, places } = model.adapter();
     const expected = places.reduce((sum, place) => sum + method.parameterCount(place as never, config), 0);
     expect(model.parameterCount().trainable).toBe(expected);
@@ -87,6 +98,79 @@ describe("options that do not go together", () => {
       fix: name them in targetModules too, or leave them out of feedforwardModules"
     `);
   });
+});
+
+describe("AdaLoRA", () => {
+  const ids = [5, 6, 7, 8, 9, 10, 11];
+  const batch = { inputIds: [ids], labels: [ids] };
+
+  test("ranks fall to the budget, and the file holds what is left", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "peft-adalora-"));
+    const model = await getPeftModel(base, {
+      peftType: "ADALORA",
+      initR: 4,
+      targetR: 2,
+      tinit: 1,
+      tfinal: 2,
+      initLoraWeights: false,
+      targetModules,
+    });
+    const optimizer = new AdamW(model.trainableParameters(), { learningRate: 1e-2 });
+    for (let step = 1; step <= 8; step += 1) {
+      await model.backward(batch);
+      await optimizer.step();
+      model.afterStep({ step, totalSteps: 8 });
+      optimizer.zeroGrad();
+    }
+    const values = [...model.adapter().tensors].filter(([key]) => key.endsWith("lora_E"));
+    const used = values.flatMap(([, { data }]) => [...data]).filter((value) => value !== 0).length;
+    expect(used).toBe(2 * values.length);
+    const { data } = (await model.forward(batch)).logits;
+    await model.savePretrained(folder);
+    model.deleteAdapter("default");
+    const saved = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8")) as {
+      rank_pattern: Record<string, boolean[]>;
+      total_step: number;
+    };
+    expect(Object.values(saved.rank_pattern).flat().filter(Boolean)).toHaveLength(used);
+    expect(saved.total_step).toBe(8);
+    const again = await PeftModel.fromPretrained(base, folder);
+    const sizes = [...again.adapter().tensors].filter(([key]) => key.endsWith("lora_E"));
+    expect(sizes.reduce((sum, [, { size }]) => sum + size, 0)).toBe(used);
+    expectClose("loaded", (await again.forward(batch)).logits.data, data, { absolute: 1e-5 });
+    again.deleteAdapter("default");
+    rmSync(folder, { recursive: true });
+  });
+
+  test("without the length of the run nothing is dropped", async () => {
+    const model = await getPeftModel(base, { peftType: "ADALORA", initLoraWeights: false, targetModules });
+    await model.backward(batch);
+    model.afterStep({ step: 5 });
+    expect(model.trainableParameters().every(({ data }) => data.every((value) => value !== 0))).toBe(true);
+    model.deleteAdapter("default");
+  });
+
+  test("schedules and ranks that do not fit", async () => {
+    expect(await errorOf({ peftType: "ADALORA", tinit: 10, tfinal: 20, totalStep: 30, initR: 4 }))
+      .toMatchInlineSnapshot(`
+      "ADALORA has 2 options that cannot be used.
+        tinit    with tfinal and totalStep: 10, 20 and 30 leave no step for moving ranks; tinit + tfinal has to be below totalStep
+        targetR  with initR: 8 and 4: ranks only fall, so initR has to be the larger"
+    `);
+  });
+});
+
+test("SHiRA and FourierFT: more numbers than a layer has", async () => {
+  expect(await errorOf({ peftType: "SHIRA", targetModules })).toMatchInlineSnapshot(`
+    "r: 32 would train 2,048 entries of model.layers.0.self_attn.q_proj, which has 1,024.
+    fix: r: 16
+     or: leave small modules out: excludeModules"
+  `);
+  expect(await errorOf({ peftType: "FOURIERFT", nFrequency: 2000, targetModules })).toMatchInlineSnapshot(`
+    "nFrequency: 2000 is more than the 1,024 entries of model.layers.0.self_attn.q_proj (32, 32).
+    fix: nFrequency: 1024
+     or: nFrequencyPattern: { "model.layers.0.self_attn.q_proj": 1024 }"
+  `);
 });
 
 test("IA3 takes its feed-forward modules from the model's table, where they are adapted", async () => {

@@ -69,6 +69,7 @@ export const vera = defineMethod({
     bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
     ...targetOptions,
   },
+  ownOptions: ["excludeModules"],
   inert: { fan_in_fan_out: false, layers_pattern: null, layers_to_transform: null },
   identityStart: ({ initWeights }) => initWeights,
   mergeable: () => true,

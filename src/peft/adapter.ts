@@ -1,3 +1,4 @@
+import type { HostTensor } from "../base/host-tensor.js";
 import { optionError, readOptions, type ReadOptionsSource, SPELL } from "../base/read-options.js";
 import { methods, type PeftConfig } from "../methods/index.js";
 import type { MethodDefinition, Place, StepFacts } from "../methods/method.js";
@@ -22,6 +23,9 @@ export interface AttachedAdapter {
   readonly tensors: ReadonlyMap<string, Parameter>;
   /** Those of them that are saved and not trained. */
   readonly fixed: ReadonlySet<Parameter>;
+  /** What is written in place of tensors and options when the adapter is saved. */
+  readonly savedTensors: ReadonlyMap<Parameter, () => HostTensor>;
+  readonly savedOptions: ReadonlyMap<string, () => unknown>;
   /** What has to be done after every optimiser step. */
   readonly stepWork: readonly ((facts: StepFacts) => void)[];
   /** Where it holds on, by path. */
@@ -105,7 +109,8 @@ export function attachAdapter(
   matches: readonly Match[],
   options: {
     readonly name: string;
-    readonly seed: number;
+    /** Seed of a new adapter; left out where its tensors come from a file. */
+    readonly seed?: number;
     /** The model's `defaultTargets`. */
     readonly tables: DefaultTargets;
   },
@@ -130,6 +135,7 @@ export function attachAdapter(
     module.attachments.push(attachment);
     attachments.set(path, attachment);
   }
-  const { tensors, fixed, stepWork } = common;
-  return { name: options.name, method, config: complete, places, tensors, fixed, stepWork, attachments };
+  const { tensors, fixed, savedTensors, savedOptions, stepWork } = common;
+  const made = { tensors, fixed, savedTensors, savedOptions, stepWork };
+  return { name: options.name, method, config: complete, places, ...made, attachments };
 }

@@ -102,10 +102,12 @@ export function writeAdapterConfig(
     ["revision", null],
     ["task_type", facts.taskType],
     ...Object.entries(method.inert),
-    ...Object.entries(config).map(([name, value]): [string, unknown] => [
-      method.config[name]?.fileKey ?? toSnakeCase(name),
-      value ?? null,
-    ]),
+    ...Object.entries(config)
+      .filter(([name, value]) => value !== undefined || method.ownOptions?.includes(name) !== true)
+      .map(([name, value]): [string, unknown] => [
+        method.config[name]?.fileKey ?? toSnakeCase(name),
+        value ?? null,
+      ]),
   ];
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -56,7 +56,7 @@ export async function loadAdapterFolder(
       if (error instanceof TargetError) throw otherBase(path, base.name, baseModel, error);
       throw error;
     }
-    adapter = attachAdapter(method, resolved, matches, { name, seed: 0, tables });
+    adapter = attachAdapter(method, resolved, matches, { name, tables });
     const copies = baseCopies(base, files.weights);
     const found = new Map(
       [...files.weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),

@@ -33,13 +33,15 @@ export async function saveAdapter(
   const folder = await openOutputFolder(path);
   const tensors = [...adapter.tensors]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, parameter]): [string, TensorToWrite] => [
-      key,
-      { dtype: parameter.type.dtype, shape: parameter.shape, data: parameter.tensor.data },
-    ]);
+    .map(([key, parameter]): [string, TensorToWrite] => {
+      const { dtype, dims, data } = adapter.savedTensors.get(parameter)?.() ?? parameter.tensor;
+      return [key, { dtype, shape: dims, data }];
+    });
   await folder.tensors("adapter_model.safetensors", tensors);
   const facts = { baseModel: base.name, taskType: base.taskType };
-  const config = writeAdapterConfig(adapter.method, adapter.config, facts);
+  const written = [...adapter.savedOptions].map(([name, make]) => [name, make()] as const);
+  const options = { ...adapter.config, ...Object.fromEntries(written) };
+  const config = writeAdapterConfig(adapter.method, options, facts);
   const turned = [...base.modules()].some(
     ({ path: at, transposed }) => transposed.length > 0 && adapter.attachments.has(at),
   );

@@ -11,11 +11,15 @@ export class AdapterScope {
   readonly tensors = new Map<string, Parameter>();
   readonly fixed = new Set<Parameter>();
   readonly stepWork: ((facts: StepFacts) => void)[] = [];
+  /** What is written in place of tensors and options when the adapter is saved. */
+  readonly savedTensors = new Map<Parameter, () => HostTensor>();
+  readonly savedOptions = new Map<string, () => unknown>();
   readonly #made = new Map<string, unknown>();
 
+  /** @param seed - of a new adapter; undefined where its tensors come from a file. */
   constructor(
     readonly adapter: string,
-    readonly seed: number,
+    readonly seed: number | undefined,
     readonly places: readonly Place[],
   ) {}
 
@@ -51,6 +55,19 @@ export class SiteScope implements Scope {
     this.place = place;
   }
 
+  get fresh(): boolean {
+    return this.#common.seed !== undefined;
+  }
+
+  get seed(): number {
+    return this.#seedOf("");
+  }
+
+  /** A seed of its own for every tensor of every place. */
+  #seedOf(key: string): number {
+    return ((this.#common.seed ?? 0) ^ textSeed(`${this.place.path}.${key}`)) >>> 0;
+  }
+
   get places(): readonly Place[] {
     return this.#common.places;
   }
@@ -68,7 +85,7 @@ export class SiteScope implements Scope {
   }
 
   param(key: string, shape: readonly (number | SymbolicSize)[], init: Initialiser): Parameter {
-    const { adapter, seed } = this.#common;
+    const { adapter } = this.#common;
     const { path } = this.place;
     const sizes = shape.map((dim) => (typeof dim === "number" ? dim : dim.size));
     const symbolic = shape.map((dim) =>
@@ -76,7 +93,8 @@ export class SiteScope implements Scope {
     );
     const parameter = new Parameter(sizes, { trainable: true, symbolic });
     this.#save(`base_model.model.${path}`, key, parameter);
-    init(parameter.allocate(), new Random((seed ^ textSeed(`${path}.${key}`)) >>> 0));
+    const data = parameter.allocate();
+    if (this.fresh) init(data, new Random(this.#seedOf(key)));
     return parameter;
   }
 
@@ -112,6 +130,14 @@ export class SiteScope implements Scope {
 
   once<T>(key: string, make: () => T): T {
     return this.#common.once(key, make);
+  }
+
+  savedTensor(parameter: Parameter, make: () => HostTensor): void {
+    this.#common.savedTensors.set(parameter, make);
+  }
+
+  savedOption(name: string, make: () => unknown): void {
+    this.#common.savedOptions.set(name, make);
   }
 
   afterStep(work: (facts: StepFacts) => void): void {

@@ -1,6 +1,7 @@
 """Loads what peft.js saved with Python's peft and transformers and compares logits; needs the environment of make_fixtures.py.
 
     python test/parity/check_saved.py                              every fixture; needs a build
+    python test/parity/check_saved.py methods [CASE ...]           every method of test/fixtures/methods; needs a build
     python test/parity/check_saved.py BASE ADAPTER BATCH LOGITS    one adapter on its base
     python test/parity/check_saved.py MERGED BATCH LOGITS          one merged model
 BATCH is a JSON file with input_ids and attention_mask, or one that has these under "batch". LOGITS is a safetensors file with a
@@ -37,6 +38,32 @@ const before = await logits();
 await (await adapted.mergeAndUnload()).savePretrained(`${out}/merged`);
 await writeSafetensors(`${out}/logits.safetensors`, [["adapter", before], ["merged", await logits()]]);
 """
+
+METHODS = """
+import { AdamW, AutoModelForCausalLM, PeftModel, writeSafetensors } from "./dist/index.js";
+import { readFileSync } from "node:fs";
+const [out, ...cases] = process.argv.slice(1);
+for (const at of cases) {
+  const [family, name] = at.split("/");
+  const raw = JSON.parse(readFileSync(`test/fixtures/${family}/facts.json`, "utf8")).batch;
+  const batch = { inputIds: raw.input_ids, attentionMask: raw.attention_mask, labels: raw.labels };
+  const base = await AutoModelForCausalLM.fromPretrained(`test/fixtures/${family}/model`, { dtype: "float32" });
+  const model = await PeftModel.fromPretrained(base, `test/fixtures/methods/${at}`, { isTrainable: true });
+  const optimizer = new AdamW(model.trainableParameters(), { learningRate: 1e-2 });
+  for (let step = 1; step <= 5; step += 1) {
+    await model.backward(batch);
+    await optimizer.step();
+    model.afterStep({ step, totalSteps: 5 });
+    optimizer.zeroGrad();
+  }
+  await model.savePretrained(`${out}/${at}`);
+  const { data, dims } = (await model.forward(batch)).logits;
+  await writeSafetensors(`${out}/${at}/logits.safetensors`, [["logits", { dtype: "float32", shape: dims, data }]]);
+  await base.close();
+}
+"""
+# More than one butterfly factor needs a compiled extension in Python.
+UNREADABLE = {"boft-butterfly"}
 
 
 def load(base, adapter=None):
@@ -75,8 +102,27 @@ def all_fixtures():
     return len(results) > 0 and all(results)
 
 
+def all_methods(chosen):
+    """Trains every case of make_method_fixtures.py for five steps here, and loads what was saved there."""
+    manifest = json.loads(Path("test/fixtures/methods/manifest.json").read_text())
+    cases = [(c["family"], c["case"]) for c in manifest["cases"] if c["case"] not in UNREADABLE]
+    cases = [case for case in cases if chosen == [] or case[1] in chosen]
+    with tempfile.TemporaryDirectory() as out:
+        paths = [f"{family}/{name}" for family, name in cases]
+        subprocess.run(["node", "--input-type=module", "-e", METHODS, out, *paths], check=True)
+        results = []
+        for (family, _), path in zip(cases, paths):
+            base = load(f"test/fixtures/{family}/model", f"{out}/{path}")
+            facts = f"test/fixtures/{family}/facts.json"
+            results.append(agrees(path, base, facts, f"{out}/{path}/logits.safetensors"))
+    print(f"{sum(results)} of {len(results)} saved adapters agree")
+    return len(results) > 0 and all(results)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
+        case ["methods", *chosen]:
+            ok = all_methods(chosen)
         case []:
             ok = all_fixtures()
         case [base, adapter, batch, logits]:

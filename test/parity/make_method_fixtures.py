@@ -22,7 +22,8 @@ import peft
 import torch
 import transformers
 from peft import (
-    BOFTConfig, HRAConfig, IA3Config, LoHaConfig, LoKrConfig, OFTConfig, VeraConfig, get_peft_model,
+    AdaLoraConfig, BOFTConfig, FourierFTConfig, HRAConfig, IA3Config, LoHaConfig, LoKrConfig, OFTConfig, ShiraConfig,
+    VeraConfig, get_peft_model,
 )
 from peft.tuners.boft import layer as boft_layer
 from safetensors.torch import save_file
@@ -30,17 +31,25 @@ from transformers import AutoModelForCausalLM
 
 ROOT = Path("test/fixtures")
 OUT = ROOT / "methods"
-FAMILIES = ["llama", "qwen2"]
+# Modules that cases adapt, by family; GPT-2 has its weights the other way round, which not every method of the reference takes.
+FAMILIES = dict(
+    llama=dict(two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
+               ia3=["k_proj", "down_proj"], feedforward=["down_proj"]),
+    qwen2=dict(two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
+               ia3=["k_proj", "down_proj"], feedforward=["down_proj"]),
+    gpt2=dict(two=["h.0.attn.c_attn", "h.1.mlp.c_proj"], attention=["c_attn"],
+              ia3=["c_attn", "mlp.c_proj"], feedforward=["mlp.c_proj"]),
+)
+TURNED = {"ia3", "vera", "fourierft", "adalora"}
 LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.01, 5
-QV = ["q_proj", "v_proj"]
-ODD = ["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"]
 
 
-def cases():
+def cases(names):
     """Name, config and what differs from the rule. Targets are few, so that files stay small."""
-    yield "ia3", IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]), {}
+    QV, ODD = names["attention"], names["two"]
+    yield "ia3", IA3Config(target_modules=names["ia3"], feedforward_modules=names["feedforward"]), {}
     yield "loha", LoHaConfig(r=2, alpha=4, target_modules=ODD), {}
-    yield "loha-dense", LoHaConfig(r=5, alpha=4, target_modules=ODD, rank_pattern={"down_proj": 6}), {}
+    yield "loha-dense", LoHaConfig(r=5, alpha=4, target_modules=ODD, rank_pattern={ODD[1]: 6}), {}
     yield "lokr", LoKrConfig(r=2, alpha=3, target_modules=QV), {}
     yield "lokr-both", LoKrConfig(r=1, alpha=3, target_modules=ODD, decompose_both=True, decompose_factor=6), {}
     yield "vera", VeraConfig(r=6, target_modules=ODD), {}
@@ -53,7 +62,11 @@ def cases():
     yield "oft-constrained", OFTConfig(oft_block_size=8, target_modules=ODD, coft=True, eps=0.3), {}
     yield "boft", BOFTConfig(boft_block_size=4, target_modules=ODD), {}
     yield "boft-butterfly", BOFTConfig(boft_block_size=4, boft_n_butterfly_factor=3, target_modules=ODD), dict(butterfly=True)
-    yield "boft-number", BOFTConfig(boft_block_size=0, boft_block_num=2, target_modules=["q_proj"]), {}
+    yield "boft-number", BOFTConfig(boft_block_size=0, boft_block_num=2, target_modules=QV[:1]), {}
+    yield "fourierft", FourierFTConfig(n_frequency=40, target_modules=ODD, n_frequency_pattern={ODD[1]: 15}), {}
+    yield "shira", ShiraConfig(r=2, target_modules=ODD, random_seed=5), {}
+    yield ("adalora", AdaLoraConfig(init_r=4, target_r=2, tinit=1, tfinal=1, deltaT=2, total_step=STEPS, lora_alpha=6,
+                                    target_modules=ODD), {})
 
 
 def save_adapter(model, folder):
@@ -86,6 +99,8 @@ def case(family, name, config, extra):
     generator = torch.Generator().manual_seed(len(name))
     base = AutoModelForCausalLM.from_pretrained(ROOT / family / "model", dtype=torch.float32)
     config.task_type = "CAUSAL_LM"
+    if family == "gpt2" and hasattr(config, "fan_in_fan_out"):
+        config.fan_in_fan_out = True
     boft_layer.get_fbd_cuda = lambda: "butterfly" in extra
     model = get_peft_model(base, config).eval()
     trained = {key: p for key, p in model.named_parameters() if p.requires_grad}
@@ -104,6 +119,8 @@ def case(family, name, config, extra):
     for step in range(STEPS):
         model(**batch).loss.backward()
         optimizer.step()
+        if hasattr(model.base_model, "update_and_allocate"):
+            model.base_model.update_and_allocate(step + 1)
         optimizer.zero_grad()
     with torch.no_grad():
         model(**batch)
@@ -120,8 +137,10 @@ if __name__ == "__main__":
     chosen = sys.argv[1:]
     manifest = OUT / "manifest.json"
     made = []
-    for family in FAMILIES:
-        for name, config, extra in cases():
+    for family, names in FAMILIES.items():
+        for name, config, extra in cases(names):
+            if family == "gpt2" and name not in TURNED:
+                continue
             entry = dict(family=family, case=name, peft_type=config.peft_type.value)
             made.append(case(family, name, config, extra) if chosen == [] or name in chosen else entry)
     versions = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
