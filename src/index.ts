@@ -47,7 +47,8 @@ export {
 // Adapters
 export type { PeftConfig, PeftType } from "./methods/index.js";
 export type { NamedParameter } from "./peft/named-parameter.js";
-export { type AttachOptions, getPeftModel, PeftModel, type PeftWarning } from "./peft/peft-model.js";
+export type { PeftWarning } from "./peft/adapter-plan.js";
+export { type AttachOptions, getPeftModel, PeftModel } from "./peft/peft-model.js";
 
 // Data
 export { readRows } from "./files/data-file.js";

@@ -4,7 +4,7 @@ import { extname, join } from "node:path";
 import { findModel } from "../auto/open-pretrained.js";
 import { buildModel, taskOfCheckpoint } from "../models/model.js";
 import { loadWeights } from "../auto/load-weights.js";
-import { integer, optionalText } from "../base/option.js";
+import { integer, type Options, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
 import { toSnakeCase } from "../base/spelling.js";
 import { dataPath, modelPath } from "../cli/embedded.js";
@@ -15,6 +15,7 @@ import { openAdapterFolder } from "../files/adapter-files.js";
 import { openCheckpoint } from "../files/checkpoint.js";
 import { readRows } from "../files/data-file.js";
 import { resolveModel } from "../files/hub.js";
+import { methods } from "../methods/index.js";
 import { namedParameters } from "../nn/module.js";
 import { RawConfig } from "../nn/raw-config.js";
 import { readAdapterConfig } from "../peft/hf-format.js";
@@ -79,6 +80,7 @@ async function inspectAdapter(folder: string, terminal: Terminal): Promise<void>
   try {
     const { config: read, baseModel } = readAdapterConfig(config, configPath);
     const { peftType, ...settings } = read;
+    const declared: Options = methods[peftType].config;
     const shapes = new Map<string, number>();
     let parameters = 0;
     let bytes = 0;
@@ -91,8 +93,9 @@ async function inspectAdapter(folder: string, terminal: Terminal): Promise<void>
     terminal.line(`method             ${peftType}`);
     terminal.line(`base model         ${baseModel ?? "(not said)"}`);
     for (const [key, value] of Object.entries(settings)) {
+      const off = value === false && declared[key]?.default === false;
       const empty =
-        value === undefined || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
+        off || value === undefined || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
       if (!empty) terminal.line(`${toSnakeCase(key).padEnd(18)} ${JSON.stringify(value)}`);
     }
     terminal.line(

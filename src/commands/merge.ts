@@ -2,6 +2,7 @@ import { choice, text } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
 import { openModel } from "../cli/open-model.js";
 import { ensureWritableFolder } from "../files/atomic-write.js";
+import { attachedPaths } from "../peft/attached-adapter.js";
 import { defineCommand } from "./command.js";
 
 const options = {
@@ -33,7 +34,7 @@ export const merge = defineCommand({
     await ensureWritableFolder(settings.outputDir);
     const { base, model } = await openModel(name, adapter, { terminal, signal });
     try {
-      const count = model!.adapter().attachments.size;
+      const count = attachedPaths(model!.adapter()).length;
       const merged = await model!.mergeAndUnload({ signal });
       await merged.savePretrained(settings.outputDir, { dtype: settings.dtype });
       terminal.line(

@@ -56,6 +56,10 @@ export const lora = defineMethod({
     }),
     ...targetOptions,
     ...patternOptions,
+    ensureWeightTying: flag({
+      default: false,
+      doc: "Trains modules to save that share a weight, such as a tied head, as one.",
+    }),
     bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
   },
   inert: {

@@ -3,7 +3,7 @@ import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
 import { type Module, ownParameter } from "./module.js";
 import type { Parameter } from "./parameter.js";
-import type { VirtualContext } from "./site.js";
+import type { ReplaceContext, VirtualContext } from "./site.js";
 
 /** What an input of a traced graph stands for, so that the runner can find it. */
 export type Leaf =
@@ -65,15 +65,29 @@ export class Trace {
 
   /** The same, in the stored element type where nothing replaces it. */
   ownStored(module: Module, name: string): Value {
-    let value = this.storedParameter(ownParameter(module, name));
+    let value = (): Value => this.storedParameter(ownParameter(module, name));
     const turn = (x: Value): Value => this.#turned(module, name, x);
     for (const { active, replaces } of module.attachments) {
       const replace = active ? replaces?.[name] : undefined;
       if (replace === undefined) continue;
-      const base = value.type.dtype === "float32" ? value : this.f.cast(value, { to: "float32" });
-      value = turn(replace({ f: this.f, base: turn(base), p: (parameter) => this.parameter(parameter) }));
+      const below = value;
+      const replaced = turn(replace(this.#replaceContext(() => turn(below()))));
+      value = () => replaced;
     }
-    return value;
+    return value();
+  }
+
+  /** The base enters the graph where it is asked for, so that what is replaced as a whole costs nothing. */
+  #replaceContext(below: () => Value): ReplaceContext {
+    const asFloat32 = (value: Value): Value =>
+      value.type.dtype === "float32" ? value : this.f.cast(value, { to: "float32" });
+    return {
+      f: this.f,
+      get base() {
+        return asFloat32(below());
+      },
+      p: (parameter) => this.parameter(parameter),
+    };
   }
 
   /** A parameter that is kept transposed as (out, in), or back. */

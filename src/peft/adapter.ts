@@ -1,36 +1,15 @@
-import type { HostTensor } from "../base/host-tensor.js";
 import { optionError, readOptions, type ReadOptionsSource, SPELL } from "../base/read-options.js";
 import { methods, type PeftConfig } from "../methods/index.js";
-import type { MethodDefinition, Place, StepFacts } from "../methods/method.js";
+import type { MethodDefinition, Place } from "../methods/method.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
+import type { AttachedAdapter, PlacedAttachment, ResolvedConfig } from "./attached-adapter.js";
 import { type Match, type ModulePattern, namesModule, patternValue } from "./match.js";
+import { attachCopies, MODULES_TO_SAVE } from "./module-copies.js";
 import { AdapterScope, SiteScope } from "./site-scope.js";
-
-/** Values of all options of a method, defaults filled in. */
-export type ResolvedConfig = Readonly<Record<string, unknown>>;
 
 /** A model's names of modules, by table. */
 type DefaultTargets = Readonly<Record<string, readonly string[]>>;
-
-/** An adapter that is attached to a model. */
-export interface AttachedAdapter {
-  readonly name: string;
-  readonly method: MethodDefinition;
-  readonly config: ResolvedConfig;
-  readonly places: readonly Place[];
-  /** Its saved tensors, by their name in adapter files. */
-  readonly tensors: ReadonlyMap<string, Parameter>;
-  /** Those of them that are saved and not trained. */
-  readonly fixed: ReadonlySet<Parameter>;
-  /** What is written in place of tensors and options when the adapter is saved. */
-  readonly savedTensors: ReadonlyMap<Parameter, () => HostTensor>;
-  readonly savedOptions: ReadonlyMap<string, () => unknown>;
-  /** What has to be done after every optimiser step. */
-  readonly stepWork: readonly ((facts: StepFacts) => void)[];
-  /** Where it holds on, by path. */
-  readonly attachments: ReadonlyMap<string, Attachment>;
-}
 
 /** The options of a method with defaults filled in, and every fault of them reported at once. */
 function resolveConfig(
@@ -102,11 +81,19 @@ function withModelDefaults(
   return { ...config, ...Object.fromEntries(found) };
 }
 
-/** Puts a method at every matched module. */
+/** What an adapter is put on. */
+export interface AdapterMatches {
+  /** Modules that the method adapts. */
+  readonly targets: readonly Match[];
+  /** Modules that are trained as a whole. */
+  readonly modulesToSave: readonly Match[];
+}
+
+/** Puts a method at every matched module, and trained copies at the modules to save. */
 export function attachAdapter(
   method: MethodDefinition,
   config: ResolvedConfig,
-  matches: readonly Match[],
+  matches: AdapterMatches,
   options: {
     readonly name: string;
     /** Seed of a new adapter; left out where its tensors come from a file. */
@@ -115,13 +102,14 @@ export function attachAdapter(
     readonly tables: DefaultTargets;
   },
 ): AttachedAdapter {
-  const places = matches.map(({ path, module }): Place => ({
+  const { name, seed, tables } = options;
+  const places = matches.targets.map(({ path, module }): Place => ({
     path,
     site: module.site()!,
     named: (pattern) => namesModule(pattern, path),
   }));
-  const complete = withModelDefaults(method, config, options.tables, places);
-  const common = new AdapterScope(options.name, options.seed, places);
+  const complete = withModelDefaults(method, config, tables, places);
+  const common = new AdapterScope(name, seed, places);
   const adapters = places.map((place) =>
     method.attach(
       place.site as never,
@@ -129,13 +117,18 @@ export function attachAdapter(
       new SiteScope(common, place),
     ),
   );
-  const attachments = new Map<string, Attachment>();
-  for (const [i, { path, module }] of matches.entries()) {
-    const attachment: Attachment = { adapter: options.name, active: false, ...adapters[i]! };
+  const attachments = matches.targets.map(({ path, module }, i): PlacedAttachment => {
+    const attachment: Attachment = { adapter: name, active: false, ...adapters[i]! };
     module.attachments.push(attachment);
-    attachments.set(path, attachment);
-  }
+    return { path, module, attachment, wrapper: { path, infix: "base_layer" } };
+  });
   const { tensors, fixed, savedTensors, savedOptions, stepWork } = common;
+  const tied = config["ensureWeightTying"] === true ? { tied: new Map<Parameter, Parameter>() } : {};
+  for (const { path, module } of matches.modulesToSave) {
+    const copies = attachCopies(path, module, { adapter: name, naming: MODULES_TO_SAVE, ...tied });
+    attachments.push(...copies.attachments);
+    for (const [key, parameter] of copies.tensors) tensors.set(key, parameter);
+  }
   const made = { tensors, fixed, savedTensors, savedOptions, stepWork };
-  return { name: options.name, method, config: complete, places, ...made, attachments };
+  return { name, method, config: complete, places, ...made, attachments };
 }

@@ -5,7 +5,7 @@ import { toCamelCase, toSnakeCase } from "../base/spelling.js";
 import { suggest } from "../base/suggest.js";
 import { methods, type PeftConfig, type PeftType } from "../methods/index.js";
 import type { MethodDefinition } from "../methods/method.js";
-import type { ResolvedConfig } from "./adapter.js";
+import type { ResolvedConfig } from "./attached-adapter.js";
 
 /** Keys of every adapter_config.json that are no options of a method. */
 const COMMON = [

@@ -6,9 +6,18 @@ import { openAdapterFolder } from "../files/adapter-files.js";
 import { resolveModel } from "../files/hub.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { SafetensorsFile } from "../files/safetensors.js";
-import { type AttachedAdapter, attachAdapter, prepareConfig } from "./adapter.js";
+import { attachAdapter, prepareConfig } from "./adapter.js";
+import { type AttachedAdapter, detach } from "./attached-adapter.js";
 import { checkAdapterTensors, readAdapterConfig } from "./hf-format.js";
-import { type Match, matchModules, type ModulePattern } from "./match.js";
+import {
+  checkTying,
+  entriesOf,
+  type Match,
+  matchModules,
+  type ModulePattern,
+  savedModules,
+  withTied,
+} from "./match.js";
 
 function asFloat32(tensor: HostTensor): Float32Array {
   if (tensor.dtype === "bfloat16") return bfloat16ToFloat32(tensor.data as Uint16Array);
@@ -43,12 +52,18 @@ export async function loadAdapterFolder(
     const from = { source: files.configPath, spelling: "snake_case" } as const;
     const { method, resolved, target = [] } = prepareConfig(config, tables, from);
     const exclude = resolved["excludeModules"] as ModulePattern | undefined;
-    let matches: Match[];
+    const modulesToSave = withTied(
+      base.module,
+      savedModules(base.module, entriesOf(resolved["modulesToSave"]), files.weights.tensors.keys()),
+      resolved["ensureWeightTying"] === true,
+    );
+    let targets: Match[];
     try {
-      matches = matchModules(base.module, {
+      targets = matchModules(base.module, {
         model: base.name,
         target,
         exclude,
+        modulesToSave,
         sites: method.sites,
         head: "lm_head",
       });
@@ -56,8 +71,11 @@ export async function loadAdapterFolder(
       if (error instanceof TargetError) throw otherBase(path, base.name, baseModel, error);
       throw error;
     }
-    adapter = attachAdapter(method, resolved, matches, { name, tables });
-    const copies = baseCopies(base, files.weights);
+    const matches = { targets, modulesToSave };
+    checkTying(base.module, targets, resolved["ensureWeightTying"] === true);
+    const saved = modulesToSave.length === 0 ? undefined : modulesToSave.map(({ path: at }) => at);
+    adapter = attachAdapter(method, { ...resolved, modulesToSave: saved }, matches, { name, tables });
+    const copies = baseCopies(base, files.weights, adapter);
     const found = new Map(
       [...files.weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),
     );
@@ -71,7 +89,7 @@ export async function loadAdapterFolder(
     for (const [key, parameter] of adapter.tensors) fill(parameter, files.weights.read(key));
     return adapter;
   } catch (error) {
-    if (adapter !== undefined) detach(base, adapter);
+    if (adapter !== undefined) detach(adapter.attachments);
     throw error;
   } finally {
     files.weights.close();
@@ -84,7 +102,7 @@ export async function loadAdapterFolder(
  *
  * @throws {@link CheckpointError} `base_differs` where one is not what the base has
  */
-function baseCopies(base: PretrainedModel, file: SafetensorsFile): Set<string> {
+function baseCopies(base: PretrainedModel, file: SafetensorsFile, adapter: AttachedAdapter): Set<string> {
   const parameters = new Map([...base.namedParameters()].map((parameter) => [parameter.name, parameter]));
   // A shared weight is found under the name of either module.
   for (const module of base.modules()) {
@@ -93,6 +111,7 @@ function baseCopies(base: PretrainedModel, file: SafetensorsFile): Set<string> {
   }
   const copies = new Set<string>();
   for (const key of file.tensors.keys()) {
+    if (adapter.tensors.has(key)) continue;
     const parameter = parameters.get(key.replace(/^base_model\.model\./, "").replace(".base_layer.", "."));
     if (parameter === undefined) continue;
     copies.add(key);
@@ -113,13 +132,6 @@ function baseCopies(base: PretrainedModel, file: SafetensorsFile): Set<string> {
     });
   }
   return copies;
-}
-
-/** Takes a half-made adapter off again. */
-function detach(model: PretrainedModel, attached: AttachedAdapter): void {
-  const mine = new Set(attached.attachments.values());
-  for (const module of model.modules())
-    module.attachments = module.attachments.filter((one) => !mine.has(one));
 }
 
 function otherBase(

@@ -1,12 +1,21 @@
-import { ConfigError, type Fact, TargetError } from "../base/errors.js";
+import { ConfigError, type Fact, TargetError, UnsupportedError } from "../base/errors.js";
 import { suggest } from "../base/suggest.js";
 import { type Module, namedModules } from "../nn/module.js";
 import type { SiteKind } from "../nn/site.js";
+import { tiedModules } from "./module-copies.js";
 
 /** What may be written for `targetModules` and `excludeModules`. */
 export type ModulePattern = string | readonly string[];
 
 const ALL_LINEAR = "all-linear";
+
+/** Whether a path is one of the modules to save or stands below one. */
+export const isWithin = (path: string, roots: readonly Match[]): boolean =>
+  roots.some((root) => path === root.path || path.startsWith(`${root.path}.`));
+
+/** The entries of an option that may be absent, one name or a list. */
+export const entriesOf = (value: unknown): readonly string[] =>
+  value === undefined ? [] : typeof value === "string" ? [value] : (value as readonly string[]);
 
 /** A text for the whole option is a regular expression that has to fit the whole path. */
 function compile(pattern: string, option: string): RegExp {
@@ -108,6 +117,8 @@ export function matchModules(
     readonly model: string;
     readonly target: ModulePattern;
     readonly exclude?: ModulePattern | undefined;
+    /** Modules that are trained as a whole; nothing is adapted in them. */
+    readonly modulesToSave?: readonly Match[];
     readonly sites: readonly SiteKind[];
     /** Path of the head, which `all-linear` leaves out. */
     readonly head: string;
@@ -128,7 +139,11 @@ export function matchModules(
   if (typeof target === "string" && target.toLowerCase() === ALL_LINEAR) {
     return modules
       .filter(
-        ([path, module]) => module.site()?.kind === "linear" && path !== options.head && !excluded(path),
+        ([path, module]) =>
+          module.site()?.kind === "linear" &&
+          path !== options.head &&
+          !excluded(path) &&
+          !isWithin(path, options.modulesToSave ?? []),
       )
       .map(([path, module]) => ({ path, module }));
   }
@@ -151,7 +166,7 @@ export function matchModules(
       counts,
     );
   }
-  const kept = chosen.filter(([path]) => !excluded(path));
+  const kept = chosen.filter(([path]) => !excluded(path) && !isWithin(path, options.modulesToSave ?? []));
   const unsupported = kept.filter(([, module]) => !sites.includes(module.site()?.kind as SiteKind));
   if (unsupported.length > 0) {
     const [path, module] = unsupported[0]!;
@@ -174,4 +189,78 @@ export function matchModules(
     });
   }
   return kept.map(([path, module]) => ({ path, module }));
+}
+
+/**
+ * Finds the modules that are trained as a whole.
+ *
+ * @throws {@link TargetError} `target_not_found` for entries that match nothing, `targets_overlap` for modules inside each other
+ */
+export function matchModulesToSave(root: Module, entries: readonly string[], model: string): Match[] {
+  const modules = [...namedModules(root)].filter(([path]) => path !== "");
+  const fitting = (entry: string) => modules.filter(([path]) => namesPath(entry, path));
+  const counts = new Map(entries.map((entry) => [entry, fitting(entry).length]));
+  const missing = [...counts].filter(([, count]) => count === 0).map(([entry]) => entry);
+  if (missing.length > 0) throw notFound(root, model, "modulesToSave", missing, counts);
+  const matches = modules
+    .filter(([path]) => entries.some((entry) => namesPath(entry, path)))
+    .map(([path, module]) => ({ path, module }));
+  const inner = matches.find(({ path }) => matches.some((other) => path.startsWith(`${other.path}.`)));
+  if (inner === undefined) return matches;
+  throw new TargetError({
+    code: "targets_overlap",
+    summary: `modulesToSave: ${inner.path} is part of another module that is saved as a whole.`,
+    fixes: ["name the outer one alone"],
+    fields: { path: inner.path },
+  });
+}
+
+/**
+ * The modules that an adapter file brings whole: those that Hugging Face's rule takes (the path ends with the entry, as
+ * characters) and the file has tensors of, and those that an entry names. The outermost counts.
+ */
+export function savedModules(root: Module, entries: readonly string[], keys: Iterable<string>): Match[] {
+  const stored = [...keys];
+  const modules = [...namedModules(root)].filter(
+    ([path]) =>
+      path !== "" &&
+      entries.some(
+        (entry) =>
+          namesPath(entry, path) ||
+          (path.endsWith(entry) && stored.some((key) => key.startsWith(`base_model.model.${path}.`))),
+      ),
+  );
+  const matches = modules.map(([path, module]) => ({ path, module }));
+  return matches.filter(({ path }) => !matches.some((other) => path.startsWith(`${other.path}.`)));
+}
+
+/** With `ensureWeightTying`, modules that share a weight with a module to save are trained with it, as one. */
+export function withTied(root: Module, matches: readonly Match[], tying: boolean): Match[] {
+  if (!tying) return [...matches];
+  const tied = matches.flatMap(({ module }) =>
+    tiedModules(root, module).map(([path, other]) => ({ path, module: other })),
+  );
+  const all = new Map([...matches, ...tied].map((match) => [match.path, match]));
+  return [...all.values()];
+}
+
+/**
+ * Refuses to adapt a module that shares its weight while weights are to stay tied: two updates of one weight are no longer one.
+ *
+ * @throws {@link UnsupportedError} `tied_target`
+ */
+export function checkTying(root: Module, targets: readonly Match[], tying: boolean): void {
+  if (!tying) return;
+  const shared = targets.find(({ module }) => tiedModules(root, module).length > 0);
+  if (shared === undefined) return;
+  const [other] = tiedModules(root, shared.module)[0]!;
+  throw new UnsupportedError({
+    code: "tied_target",
+    summary: `ensureWeightTying: ${shared.path} shares its weight with ${other} and is adapted, not saved as a whole.`,
+    fixes: [
+      `modulesToSave: ["${shared.path}"]   (both are trained as one)`,
+      "ensureWeightTying: false   (the adapter moves this module alone)",
+    ],
+    fields: { path: shared.path, other },
+  });
 }

@@ -16,40 +16,53 @@ import type { Attachment } from "../nn/site.js";
 import { runBound } from "../nn/graph-runner.js";
 import { type Source } from "../nn/token-program.js";
 import { Trace } from "../nn/trace.js";
-import type { AttachedAdapter } from "./adapter.js";
+import type { AttachedAdapter } from "./attached-adapter.js";
 
-/** The graph of a module's own parameters with an adapter added to them, by name. */
-function mergedValues(t: Trace, module: Module, attachment: Attachment): [name: string, value: Value][] {
+/** The graph of a module's own parameters with all that an adapter does there, by name. */
+function mergedValues(t: Trace, module: Module, attachments: readonly Attachment[]): Map<string, Value> {
   const p = (parameter: Parameter): Value => t.parameter(parameter);
+  const values = new Map<string, Value>();
   const turn = (name: string, x: Value): Value =>
     module.transposed.includes(name) ? t.f.transpose(x, { axes: [1, 0] }) : x;
-  const own = (name: string): Value => turn(name, t.parameter(ownParameter(module, name)));
-  const stored = ([name, value]: [string, Value]): [string, Value] => [name, turn(name, value)];
-  const replaced = Object.entries(attachment.replaces ?? {}).map(([name, replace]): [string, Value] => [
-    name,
-    replace({ f: t.f, base: own(name), p }),
-  ]);
-  if (attachment.forward === undefined) return replaced.map(stored);
-  if (attachment.merged === undefined) {
-    throw new UnsupportedError({
-      code: "cannot_merge",
-      summary: `The adapter at ${module.path} cannot be merged: no weight does the same without it.`,
-      fixes: ["keep base and adapter apart; they can be used together as they are"],
-      fields: { path: module.path },
-    });
+  const own = (name: string): Value =>
+    values.get(name) ?? turn(name, t.parameter(ownParameter(module, name)));
+  for (const { replaces = {} } of attachments) {
+    for (const [name, replace] of Object.entries(replaces)) {
+      const context = {
+        f: t.f,
+        get base() {
+          return own(name);
+        },
+        p,
+      };
+      values.set(name, replace(context));
+    }
   }
-  return [...replaced, ...Object.entries(attachment.merged({ f: t.f, own, p }))].map(stored);
+  for (const attachment of attachments) {
+    if (attachment.forward === undefined && attachment.virtual === undefined) continue;
+    if (attachment.merged === undefined) {
+      throw new UnsupportedError({
+        code: "cannot_merge",
+        summary: `The adapter at ${module.path} cannot be merged: no weight does the same without it.`,
+        fixes: ["keep base and adapter apart; they can be used together as they are"],
+        fields: { path: module.path },
+      });
+    }
+    const merged = attachment.merged({ f: t.f, own, p });
+    for (const [name, value] of Object.entries(merged)) values.set(name, value);
+  }
+  return new Map([...values].map(([name, value]) => [name, turn(name, value)]));
 }
 
 /** The merged parameters of one module, computed in float32 and not yet put in place. */
 async function mergedParameters(
   base: PretrainedModel,
   module: Module,
-  attachment: Attachment,
+  attachments: readonly Attachment[],
   options: ForwardOptions,
 ): Promise<[name: string, tensor: HostTensor][]> {
   const t = new Trace(false);
-  const values = mergedValues(t, module, attachment);
+  const values = [...mergedValues(t, module, attachments)];
   const leaves = [...t.leaves];
   const bound = {
     graph: {
@@ -85,10 +98,37 @@ async function mergedParameters(
   return results;
 }
 
+/** A parameter that gets other elements, with the modules that have it. */
+interface MergedParameter {
+  readonly module: Module;
+  readonly name: string;
+  readonly tensor: HostTensor;
+}
+
+const sameElements = (a: HostTensor, b: HostTensor): boolean =>
+  a.dtype === b.dtype &&
+  a.data.length === b.data.length &&
+  (a.data as Float32Array).every((value, i) => Object.is(value, b.data[i]));
+
+/** Puts merged elements in the place of a parameter that only these modules have, or of one that others keep as it is. */
+function putInPlace(old: Parameter, merged: readonly MergedParameter[], uses: number): "shared" | "apart" {
+  const [first] = merged;
+  if (merged.length === uses && merged.every(({ tensor }) => sameElements(tensor, first!.tensor))) {
+    old.assign(first!.tensor);
+    return "shared";
+  }
+  for (const { module, name, tensor } of merged) {
+    const own = new Parameter(old.shape, { dtype: old.type.dtype });
+    own.assign(tensor);
+    setOwnParameter(module, name, own);
+  }
+  return "apart";
+}
+
 /**
  * Replaces the parameters of every adapted module by merged ones, rounded once from float32 to the type they are kept in. All
- * are computed before the first is put in place. A parameter that two modules share is taken apart first, so that merging into
- * one of them does not move the other.
+ * are computed before the first is put in place. A parameter that two modules share is taken apart, unless both are merged to the
+ * same elements, so that merging into one of them does not move the other.
  */
 export async function mergeAdapter(
   base: PretrainedModel,
@@ -96,24 +136,22 @@ export async function mergeAdapter(
   options: ForwardOptions = {},
 ): Promise<void> {
   const uses = new Map<Parameter, number>();
-  const modules = new Map(namedModules(base.module));
-  for (const module of modules.values())
+  for (const [, module] of namedModules(base.module))
     for (const [, parameter] of ownParameters(module)) uses.set(parameter, (uses.get(parameter) ?? 0) + 1);
-  const merged: [module: Module, name: string, tensor: HostTensor][] = [];
-  for (const [path, attachment] of adapter.attachments) {
-    const module = modules.get(path)!;
-    for (const [name, tensor] of await mergedParameters(base, module, attachment, options)) {
-      merged.push([module, name, convertTensor(tensor, ownParameter(module, name).type.dtype)]);
+  const merged = new Map<Parameter, MergedParameter[]>();
+  for (const module of new Set(adapter.attachments.map((placed) => placed.module))) {
+    const here = adapter.attachments.filter((placed) => placed.module === module);
+    const attachments = here.map(({ attachment }) => attachment);
+    for (const [name, tensor] of await mergedParameters(base, module, attachments, options)) {
+      const old = ownParameter(module, name);
+      const rounded = convertTensor(tensor, old.type.dtype);
+      merged.set(old, [...(merged.get(old) ?? []), { module, name, tensor: rounded }]);
     }
   }
-  for (const [module, name, tensor] of merged) {
-    const old = ownParameter(module, name);
-    if (uses.get(old)! > 1) {
-      uses.set(old, uses.get(old)! - 1);
-      setOwnParameter(module, name, new Parameter(old.shape, { dtype: old.type.dtype }));
+  for (const [old, list] of merged) {
+    if (uses.get(old) === 1) old.assign(list[0]!.tensor);
+    else if (putInPlace(old, list, uses.get(old)!) === "apart")
       base.configOverrides["tie_word_embeddings"] = false;
-    }
-    ownParameter(module, name).assign(tensor);
   }
   nameTree(base.module);
   base.structureChanged();

@@ -11,12 +11,6 @@ export interface NamedParameter {
   readonly grad: Float32Array | undefined;
 }
 
-/** A name as the path of its module and the rest. */
-export function splitName(name: string): [path: string, key: string] {
-  const at = name.lastIndexOf(".");
-  return [name.slice(0, at), name.slice(at + 1)];
-}
-
 /** The same parameter under another name. */
 export function renamed(parameter: Parameter, name: string): NamedParameter {
   return Object.create(parameter, { name: { value: name, enumerable: true } }) as NamedParameter;

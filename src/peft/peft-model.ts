@@ -5,16 +5,16 @@ import type {
   ForwardOptions,
   PretrainedModel,
 } from "../auto/pretrained-model.js";
-import { ConfigError } from "../base/errors.js";
 import type { PeftConfig } from "../methods/index.js";
 import type { StepFacts } from "../methods/method.js";
 import type { Parameter } from "../nn/parameter.js";
-import { type AttachedAdapter, attachAdapter, prepareConfig } from "./adapter.js";
+import { attachAdapter } from "./adapter.js";
 import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
+import { type PeftWarning, planAdapter } from "./adapter-plan.js";
+import { type AttachedAdapter, detach, wrappedName } from "./attached-adapter.js";
 import { loadAdapterFolder } from "./load-adapter.js";
-import { matchModules, type ModulePattern } from "./match.js";
 import { mergeAdapter } from "./merge.js";
-import { type NamedParameter, renamed, splitName } from "./named-parameter.js";
+import { type NamedParameter, renamed } from "./named-parameter.js";
 import { addPenalty } from "./penalty.js";
 import { saveAdapter } from "./save-adapter.js";
 
@@ -23,12 +23,6 @@ export interface AttachOptions {
   readonly adapterName?: string | undefined;
   /** Seed of the random start. @defaultValue 0 */
   readonly seed?: number | undefined;
-}
-
-/** A warning that does not stop the work. */
-export interface PeftWarning {
-  readonly code: string;
-  readonly text: string;
 }
 
 /** What `forward` and `backward` of a base model take. */
@@ -84,42 +78,14 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   addAdapter(config: PeftConfig, options: AttachOptions = {}): AttachedAdapter {
     const { adapterName = "default", seed = 0 } = options;
     checkAdapterName(adapterName, this.adapterNames);
-    const { definition, module, name } = this.base;
-    const tables = definition.defaultTargets;
-    const { method, resolved, target } = prepareConfig(config, tables, { source: config.peftType });
-    if (target === undefined) {
-      throw new ConfigError({
-        code: "target_unspecified",
-        summary: `${method.name} has no default targets for model_type ${definition.modelType}.`,
-        fixes: ['targetModules: ["..."]'],
-        fields: { method: method.name, modelType: definition.modelType },
-      });
-    }
-    const exclude = resolved["excludeModules"] as ModulePattern | undefined;
-    const matches = matchModules(module, {
-      model: name,
-      target,
-      exclude,
-      sites: method.sites,
-      head: "lm_head",
-    });
-    const adapter = attachAdapter(method, resolved, matches, { name: adapterName, seed, tables });
+    const plan = planAdapter(this.base, config);
+    const tables = this.base.definition.defaultTargets;
+    const start = { name: adapterName, seed, tables };
+    const adapter = attachAdapter(plan.method, plan.config, plan.matches, start);
     this.#adapters.set(adapterName, adapter);
-    if (method.lowRank === true) this.#warnOfRanks(resolved["r"]);
+    this.warnings.push(...plan.warnings);
     this.setAdapter(adapterName);
     return adapter;
-  }
-
-  /** A rank above the size of a layer adds no expressive power; Python takes it, so it is no error. */
-  #warnOfRanks(r: unknown): void {
-    if (typeof r !== "number") return;
-    const small = [...this.adapter().attachments.keys()].filter((path) => {
-      const weight = [...this.base.namedParameters()].find(({ name }) => name === `${path}.weight`);
-      return weight !== undefined && Math.min(...weight.shape) < r;
-    });
-    if (small.length === 0) return;
-    const text = `r: ${r} is larger than the smaller side of ${small.length} of the target modules, such as ${small[0]}.`;
-    this.warnings.push({ code: "rank_too_large", text });
   }
 
   /** Loads a further adapter from a folder, or from the Hub by its id. */
@@ -140,7 +106,7 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     const chosen = this.adapter(name);
     for (const adapter of this.#adapters.values()) {
       const active = adapter === chosen;
-      for (const attachment of adapter.attachments.values()) attachment.active = active;
+      for (const { attachment } of adapter.attachments) attachment.active = active;
       for (const parameter of adapter.tensors.values())
         parameter.trainable = active && (options.trainable ?? true) && !adapter.fixed.has(parameter);
     }
@@ -151,7 +117,7 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   /** Switches all adapters off: the model is the base again. `setAdapter` switches one on. */
   disableAdapters(): void {
     for (const adapter of this.#adapters.values()) {
-      for (const attachment of adapter.attachments.values()) attachment.active = false;
+      for (const { attachment } of adapter.attachments) attachment.active = false;
     }
     this.#active = undefined;
     this.base.structureChanged();
@@ -159,7 +125,9 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
 
   /** Runs `body` with the base alone, and puts everything back as it was, also after an error. */
   async withoutAdapter<T>(body: () => Promise<T>): Promise<T> {
-    const attachments = [...this.#adapters.values()].flatMap((adapter) => [...adapter.attachments.values()]);
+    const attachments = [...this.#adapters.values()].flatMap((adapter) =>
+      adapter.attachments.map(({ attachment }) => attachment),
+    );
     const before = attachments.map(({ active }) => active);
     const name = this.#active;
     this.disableAdapters();
@@ -174,10 +142,7 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
 
   /** Takes an adapter off the model. */
   deleteAdapter(name: string): void {
-    const adapter = this.adapter(name);
-    const mine = new Set(adapter.attachments.values());
-    for (const module of this.base.modules())
-      module.attachments = module.attachments.filter((one) => !mine.has(one));
+    detach(this.adapter(name).attachments);
     this.#adapters.delete(name);
     if (this.#active === name) this.#active = undefined;
     this.base.structureChanged();
@@ -211,20 +176,15 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
 
   /** All parameters under Hugging Face's names; weights of adapted modules have `base_layer` in theirs. */
   *namedParameters(): Generator<NamedParameter> {
-    const adapted = new Set(
-      [...this.#adapters.values()].flatMap(({ attachments }) => [...attachments.keys()]),
-    );
-    for (const parameter of this.base.namedParameters()) {
-      const [path, key] = splitName(parameter.name);
-      yield renamed(parameter, `base_model.model.${path}${adapted.has(path) ? ".base_layer" : ""}.${key}`);
-    }
-    for (const { tensors } of this.#adapters.values()) yield* tensors.values();
+    const attachments = [...this.#adapters.values()].flatMap((adapter) => adapter.attachments);
+    for (const parameter of this.base.namedParameters())
+      yield renamed(parameter, `base_model.model.${wrappedName(parameter.name, attachments)}`);
+    for (const { tensors } of this.#adapters.values()) yield* new Set(tensors.values());
   }
 
   trainableParameters(): Parameter[] {
-    return [...this.#adapters.values()]
-      .flatMap(({ tensors }) => [...tensors.values()])
-      .filter(({ trainable }) => trainable);
+    const all = [...this.#adapters.values()].flatMap(({ tensors }) => [...tensors.values()]);
+    return [...new Set(all)].filter(({ trainable }) => trainable);
   }
 
   /** Counts of parameters. */

@@ -7,7 +7,7 @@ import { addGradient, runBound } from "../nn/graph-runner.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { BoundGraph } from "../nn/token-program.js";
 import { Trace } from "../nn/trace.js";
-import type { AttachedAdapter } from "./adapter.js";
+import type { AttachedAdapter } from "./attached-adapter.js";
 
 interface PenaltyProgram {
   readonly bound: BoundGraph;
@@ -21,7 +21,7 @@ function penaltyProgram(adapter: AttachedAdapter): PenaltyProgram | undefined {
   if (known !== undefined) return known;
   const t = new Trace(true);
   const p = (parameter: Parameter): Value => t.parameter(parameter);
-  const parts = [...adapter.attachments.values()].flatMap(({ penalty }) =>
+  const parts = adapter.attachments.flatMap(({ attachment: { penalty } }) =>
     penalty === undefined ? [] : [penalty({ f: t.f, p })],
   );
   if (parts.length === 0) return undefined;

@@ -2,7 +2,7 @@ import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { VERSION } from "../base/version.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { TensorToWrite } from "../files/safetensors-write.js";
-import type { AttachedAdapter } from "./adapter.js";
+import type { AttachedAdapter } from "./attached-adapter.js";
 import { writeAdapterConfig } from "./hf-format.js";
 
 /** The README of an adapter folder. */
@@ -42,8 +42,8 @@ export async function saveAdapter(
   const written = [...adapter.savedOptions].map(([name, make]) => [name, make()] as const);
   const options = { ...adapter.config, ...Object.fromEntries(written) };
   const config = writeAdapterConfig(adapter.method, options, facts);
-  const turned = [...base.modules()].some(
-    ({ path: at, transposed }) => transposed.length > 0 && adapter.attachments.has(at),
+  const turned = adapter.attachments.some(
+    ({ module, wrapper }) => wrapper?.infix === "base_layer" && module.transposed.length > 0,
   );
   if (turned && "fan_in_fan_out" in config) config["fan_in_fan_out"] = true;
   await folder.json("adapter_config.json", config);

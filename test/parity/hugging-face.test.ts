@@ -148,7 +148,9 @@ describe.each(["ort-native", "ort-node"] as const)("%s", (engineName) => {
       const [ours, theirs] = await Promise.all(
         [folder, fixture.adapter].map((path) => openSafetensors(join(path, "adapter_model.safetensors"))),
       );
-      const extra = [...theirs!.tensors.keys()].filter((key) => !key.includes("lora_"));
+      // Python repeats weights of the base beside adapters of an embedding; ours does not.
+      const modulesToSave = [...fixture.names("trained.")].some((key) => key.includes("modules_to_save"));
+      const extra = [...theirs!.tensors.keys()].filter((key) => !modulesToSave && !key.includes("lora_"));
       expect([...ours!.tensors.keys()].sort()).toEqual(
         [...theirs!.tensors.keys()].filter((key) => !extra.includes(key)).sort(),
       );

@@ -53,6 +53,10 @@ def cases():
     yield "qwen2", Qwen2ForCausalLM(Qwen2Config(**SIZES)), dict(r=4, lora_alpha=8, target_modules=ALL), dict(schedule="linear")
     yield ("qwen3", Qwen3ForCausalLM(Qwen3Config(**{**SIZES, "head_dim": 16}, tie_word_embeddings=True)),
            dict(r=4, lora_alpha=8, target_modules=r".*\.layers\.[02]\..*(q_proj|down_proj)"), {})
+    yield ("llama-save", llama(tie_word_embeddings=True),
+           dict(r=4, lora_alpha=8, target_modules=QV, modules_to_save=["lm_head", "model.norm", "layers.1.mlp"]), {})
+    yield ("llama-tied", llama(tie_word_embeddings=True),
+           dict(r=4, lora_alpha=8, target_modules=QV, modules_to_save=["lm_head"], ensure_weight_tying=True), {})
 
 
 # What the tensors of expected.safetensors are, by the beginning of their names.
@@ -147,6 +151,8 @@ def fixture(name, model, lora, extra):
     for key, p in wrapped.named_parameters():
         if "lora_" in key:
             p.data.copy_(torch.randn(p.shape, generator=generator) * 0.15)
+        elif "modules_to_save" in key:
+            p.data.add_(torch.randn(p.shape, generator=generator) * 0.05)
     wrapped.eval()
     save_adapter(wrapped, folder / "adapter")
     with torch.no_grad():
