@@ -7,7 +7,7 @@ import type { SessionCache } from "./session-cache.js";
 import type { AttentionStage, TokenBatch } from "./stage.js";
 
 /** Queries of one tile: enough for the matrix product to be efficient, few enough to skip most of the masked half. */
-const TILE = 256;
+const TILE = 128;
 
 /** Short rows are run together up to this many tokens: a call costs more than the products that the mask throws away. */
 const GROUP = 128;

@@ -34,19 +34,22 @@ export function resolveDims(type: TensorType, sizes: ReadonlyMap<string, number>
   });
 }
 
-/** Compiles a bound graph at its first use and runs it. */
+/** Compiles a bound graph at its first use and runs it; `meanwhile` is called once the runtime is at work. */
 export async function runBound(
   sessions: SessionCache,
   bound: BoundGraph,
   resolve: Resolve,
   outputs: readonly HostTensor[],
   options: RunOptions,
+  meanwhile?: () => void,
 ): Promise<void> {
   const session = await compileBound(sessions, bound);
   const inputs = bound.sources.map((source) =>
     source.kind === "parameter" ? source.parameter.tensor : resolve(source),
   );
-  await session.run(inputs, outputs, options);
+  const work = session.run(inputs, outputs, options);
+  meanwhile?.();
+  await work;
 }
 
 const compiled = new WeakMap<BoundGraph, Map<SessionCache, ReturnType<SessionCache["compile"]>>>();

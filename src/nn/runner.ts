@@ -156,9 +156,12 @@ export class Pass {
   }
 
   async run(): Promise<void> {
-    for (const stage of this.plan.stages) {
+    const { stages } = this.plan;
+    for (const [i, stage] of stages.entries()) {
       this.options.signal?.throwIfAborted();
-      if (stage.kind === "tokens") await this.#forwardTokens(stage);
+      // Attention has no weights, so the stage behind it is the one to prepare.
+      const next = stages[i + 1]?.kind === "attention" ? stages[i + 2] : stages[i + 1];
+      if (stage.kind === "tokens") await this.#forwardTokens(stage, next);
       else await this.#forwardAttention(stage);
       this.#done(Object.values(stage.reads));
       // A stream that nothing reads again is not kept, such as keys of a model that is cut short.
@@ -196,7 +199,7 @@ export class Pass {
     this.#slots.delete(slot);
   }
 
-  async #forwardTokens(stage: PlannedTokens): Promise<void> {
+  async #forwardTokens(stage: PlannedTokens, next: PlannedStage | undefined): Promise<void> {
     const program = this.#program(stage);
     const count = stage.rows ?? this.batch.tokens.length;
     const sizes = symbolSizes(program.forward).set(TOKENS, count);
@@ -207,7 +210,16 @@ export class Pass {
     this.#saved.set(stage, saved);
     const written = program.writes.map((name) => this.#slots.get(stage.writes[name]!)!);
     const resolve = (source: Source): HostTensor => this.#resolve(stage, source);
-    await runBound(this.runner.sessions, program.forward, resolve, [...written, ...saved], this.options);
+    const { sessions } = this.runner;
+    const prepare = (): void => this.#prepare(next);
+    await runBound(sessions, program.forward, resolve, [...written, ...saved], this.options, prepare);
+  }
+
+  /** Reads the weights of the next stage while the runtime is at work: those of packed files have to be decoded first. */
+  #prepare(next: PlannedStage | undefined): void {
+    if (next?.kind !== "tokens") return;
+    for (const source of this.#program(next).forward.sources)
+      if (source.kind === "parameter") void source.parameter.tensor;
   }
 
   #resolve(stage: PlannedTokens, source: Source): HostTensor {
