@@ -89,7 +89,7 @@ export const demo = defineCommand({
       );
       terminal.line(model.trainableParametersLine());
       const { verification } = await runTraining(model, dataset, {
-        epochs: 2,
+        epochs: 1,
         batchSize: 16,
         learningRate: 2e-3,
         lrSchedulerType: "cosine",
