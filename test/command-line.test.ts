@@ -283,7 +283,7 @@ describe("mistakes get one clear text, exit code 2, no stack, and nothing half-w
     mkdirSync(at("foreign"));
     writeFileSync(at("foreign/adapter_model.safetensors"), readFileSync(at("out/adapter_model.safetensors")));
     const config = JSON.parse(readFileSync(at("out/adapter_config.json"), "utf8")) as object;
-    writeFileSync(at("foreign/adapter_config.json"), JSON.stringify({ ...config, peft_type: "LOHA" }));
+    writeFileSync(at("foreign/adapter_config.json"), JSON.stringify({ ...config, peft_type: "XLORA" }));
     return ["generate", "model", "hi", "--adapter", "foreign"];
   });
   fails("an adapter that asks for a feature that is not known", () => {

@@ -133,21 +133,37 @@ export function masksByName(spec: {
   return { schema, default: undefined, doc: spec.doc, placeholder: "<json>", fromText: fromJson };
 }
 
-/** A switch that also takes words. */
-export function flagOr<const T extends string>(spec: {
+/** Texts of one form, such as `pissa_niter_4`; P is their type. */
+export interface TextForm<P extends string> {
+  /** How the form is written in help and errors. */
+  readonly shown: string;
+  readonly fits: (value: string) => value is P;
+}
+
+/** @param shown - how the form is written in help and errors. */
+export const textForm = <P extends string>(shown: string, pattern: RegExp): TextForm<P> => ({
+  shown,
+  fits: (value): value is P => pattern.test(value),
+});
+
+/** A switch that also takes words, or texts of one form. */
+export function flagOr<const T extends string, P extends string = never>(spec: {
   readonly values: readonly T[];
+  readonly form?: TextForm<P>;
   readonly default: boolean | NoInfer<T>;
   readonly doc: string;
-}): Option<boolean | T> {
-  const words = z.enum(spec.values as [T, ...T[]]) as unknown as z.ZodType<T>;
+}): Option<boolean | T | P> {
+  const { values, form } = spec;
+  const words: readonly string[] = values;
+  const shown = ["true", "false", ...words, ...(form === undefined ? [] : [form.shown])];
+  const schema = z.custom<boolean | T | P>(
+    (value) =>
+      typeof value === "boolean" ||
+      (typeof value === "string" && (words.includes(value) || form?.fits(value) === true)),
+    { error: `is not one of ${shown.join(", ")}` },
+  );
   const fromText = (value: string): unknown => (value === "true" ? true : value === "false" ? false : value);
-  return {
-    schema: z.union([z.boolean(), words]) as unknown as z.ZodType<boolean | T>,
-    default: spec.default,
-    doc: spec.doc,
-    placeholder: `<true|false|${spec.values.join("|")}>`,
-    fromText,
-  };
+  return { schema, default: spec.default, doc: spec.doc, placeholder: `<${shown.join("|")}>`, fromText };
 }
 
 /** Also takes an option under other names. */

@@ -45,6 +45,7 @@ function describe(value: unknown, issue: z.core.$ZodIssue): string {
     const kind = issue.expected === "int" ? "a whole number" : `a ${issue.expected}`;
     return `${got}${at} is not ${kind}`;
   }
+  if (issue.code === "custom") return `${got}${at} ${issue.message}`;
   return `${got}${at} is not what was expected`;
 }
 

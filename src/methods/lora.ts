@@ -1,14 +1,21 @@
-import { gaussian, kaiming, nothing } from "../base/fill.js";
-import { alias, choice, flag, flagOr, integer, number } from "../base/option.js";
+import { UnsupportedError } from "../base/errors.js";
+import { gaussian, nothing } from "../base/fill.js";
+import { alias, choice, flag, flagOr, integer, number, textForm } from "../base/option.js";
 import { patternOptions, targetOptions } from "../base/target-options.js";
+import type { Value } from "../graph/value.js";
+import type { Parameter } from "../nn/parameter.js";
+import { doraEmbedding, doraLinear } from "./lora-dora.js";
+import { keepResidual } from "./lora-residual.js";
+import { PISSA_ITERATIONS, startNames, startOf, takesWeight } from "./lora-start.js";
 import { defineMethod } from "./method.js";
 
-/** How A and B of a linear layer start, by the value of `initLoraWeights`. */
-const linearInit = {
-  true: (width: number, _r: number) => [kaiming(width), nothing],
-  false: (width: number, r: number) => [kaiming(width), kaiming(r)],
-  gaussian: (_width: number, r: number) => [gaussian(1 / r), nothing],
-} as const;
+const noBias = (path: string): UnsupportedError =>
+  new UnsupportedError({
+    code: "cannot_merge",
+    summary: `The adapter at ${path} cannot be merged: loraBias needs a bias of the layer to add to, and it has none.`,
+    fixes: ["keep base and adapter apart; they can be used together as they are"],
+    fields: { path },
+  });
 
 /**
  * Low-rank update of a frozen layer.
@@ -17,20 +24,24 @@ const linearInit = {
  *
  * Shapes: x (N, in) → (N, out); A (r, in); B (out, r). Embedding: A (r, V), B (D, r).
  * B starts at zero (for an embedding, A), so the layer is unchanged before the first step.
- * Adds r · (in + out) parameters to a layer.
+ * Adds r · (in + out) parameters to a layer; `useDora` and `loraBias` out more.
+ * `useDora`: y = m / ‖W + s B A‖ ⊙ (W + s B A) x, with m the lengths of W's rows at the start; the sum is never made.
+ * `pissa`, `pissa_niter_N`, `olora`: A and B start as a part of W and y = W x + s · (B A − B₀ A₀) x; the base stays as it is, and what
+ * is saved is an ordinary LoRA of rank 2 r.
  * Differs from the paper: A is Kaiming-uniform, as in the authors' code, not Gaussian.
  *
  * @example
  * const model = await getPeftModel(base, { peftType: "LORA", r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] });
  * @see Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685, §4.1; rank-stabilised scaling:
- * Kalajdzievski, arXiv:2312.03732, eq. 4
+ * Kalajdzievski, arXiv:2312.03732, eq. 4; DoRA: Liu et al., arXiv:2402.09353; PiSSA: Meng et al., arXiv:2404.02948; OLoRA: Büyükakyüz,
+ * arXiv:2406.01775
  */
 export const lora = defineMethod({
   name: "LORA",
   title: "LoRA",
   paper: "arXiv:2106.09685",
   formula: "y = W x + (α / r) · B A x",
-  parameters: "r · (in + out)",
+  parameters: "r · (in + out), + out with useDora or loraBias",
   advice:
     "The first choice: r 8 with alpha 2 r, on query and value or on all linear layers; dropout 0.05-0.2 on small data.",
   sites: ["linear", "embedding"],
@@ -49,10 +60,15 @@ export const lora = defineMethod({
       doc: "Share of the branch's input dropped in training, 0 to below 1.",
     }),
     useRslora: flag({ default: false, doc: "Scales by α / √r instead of α / r." }),
+    useDora: flag({ default: false, doc: "Gives the rows of W + s B A trained lengths (DoRA)." }),
+    loraBias: flag({ default: false, doc: "Adds a trained bias to B." }),
     initLoraWeights: flagOr({
-      values: ["gaussian"],
+      values: startNames,
+      form: textForm<`pissa_niter_${number}`>("pissa_niter_<n>", PISSA_ITERATIONS),
       default: true,
-      doc: "How A and B start: true (Kaiming, zero), false (both random), gaussian (normal, zero).",
+      doc:
+        "How A and B start: true (Kaiming, zero), false (both random), gaussian (normal, zero), orthogonal (both, with product " +
+        "zero), pissa (largest singular vectors of W), pissa_niter_<n> (the same, roughly and fast), olora (QR of W).",
     }),
     ...targetOptions,
     ...patternOptions,
@@ -66,30 +82,56 @@ export const lora = defineMethod({
     alora_invocation_tokens: null,
     arrow_config: null,
     corda_config: null,
+    ensure_weight_tying: false,
     eva_config: null,
     fan_in_fan_out: false,
+    kasa_config: null,
     layer_replication: null,
     layers_pattern: null,
     layers_to_transform: null,
+    loftq_config: {},
+    lora_ga_config: null,
     megatron_config: null,
     megatron_core: "megatron.core",
+    monteclora_config: null,
     qalora_group_size: 16,
     target_parameters: null,
     trainable_token_indices: null,
+    use_bdlora: null,
+    use_qalora: false,
+    velora_config: null,
   },
   identityStart: ({ initLoraWeights }) => initLoraWeights !== false,
   mergeable: () => true,
-  parameterCount: ({ site }, { r }) =>
-    site.kind === "embedding"
-      ? r * (site.vocabularySize + site.width)
-      : r * (site.inFeatures + site.outFeatures),
-  attach(site, { r, loraAlpha, loraDropout, useRslora, initLoraWeights }, scope) {
+  check({ initLoraWeights, useDora, loraBias, r }) {
+    const faults: { keys: string[]; text: string }[] = [];
+    if (useDora && takesWeight(initLoraWeights)) {
+      const text = "true: the lengths belong to a weight that the start takes apart; choose one of the two";
+      faults.push({ keys: ["useDora", "initLoraWeights"], text });
+    }
+    if (loraBias && (useDora || typeof initLoraWeights === "string"))
+      faults.push({
+        keys: ["loraBias", useDora ? "useDora" : "initLoraWeights"],
+        text: "true: the two do not work together",
+      });
+    if (initLoraWeights === "orthogonal" && r % 2 !== 0)
+      faults.push({ keys: ["r", "initLoraWeights"], text: `${r}: an orthogonal start needs an even rank` });
+    return faults;
+  },
+  parameterCount({ site }, { r, useDora, loraBias }) {
+    if (site.kind === "embedding") return r * (site.vocabularySize + site.width) + (useDora ? site.width : 0);
+    return r * (site.inFeatures + site.outFeatures) + (useDora || loraBias ? site.outFeatures : 0);
+  },
+  attach(site, config, scope) {
+    const { r, loraAlpha, loraDropout, useRslora, useDora, loraBias, initLoraWeights } = config;
     const rank = { symbol: "r", size: r };
-    const scaling = scope.scalar(loraAlpha / (useRslora ? Math.sqrt(r) : r));
+    const factor = loraAlpha / (useRslora ? Math.sqrt(r) : r);
+    const scaling = scope.scalar(factor);
     if (site.kind === "embedding") {
-      const zeroA = initLoraWeights === false ? gaussian(1) : nothing;
-      const A = scope.param("lora_embedding_A", [rank, site.vocabularySize], zeroA);
+      const startA = initLoraWeights === false ? gaussian(1) : nothing;
+      const A = scope.param("lora_embedding_A", [rank, site.vocabularySize], startA);
       const B = scope.param("lora_embedding_B", [site.width, rank], gaussian(1));
+      if (useDora) return doraEmbedding(site, scope, { A, B, scaling, dropout: 0 });
       return {
         forward({ f, x, base, p }) {
           const rows = f.gather(f.transpose(p(A), { axes: [1, 0] }), x); // (N, r)
@@ -101,17 +143,29 @@ export const lora = defineMethod({
         },
       };
     }
-    const [initA, initB] = linearInit[`${initLoraWeights}`](site.inFeatures, r);
-    const A = scope.param("lora_A.weight", [rank, site.inFeatures], initA!);
-    const B = scope.param("lora_B.weight", [site.outFeatures, rank], initB!);
+    const start = startOf(initLoraWeights, { site, r, scaling: factor, scope });
+    const A = scope.param("lora_A.weight", [rank, site.inFeatures], start.A);
+    const B = scope.param("lora_B.weight", [site.outFeatures, rank], start.B);
+    if (useDora) return doraLinear(site, scope, { A, B, scaling, dropout: loraDropout });
+    const bias = loraBias ? scope.param("lora_B.bias", [site.outFeatures], nothing) : undefined;
+    const residual =
+      start.residual === undefined ? undefined : keepResidual(scope, config, { A, B }, start.residual);
     return {
       forward({ f, x, base, p, dropout }) {
-        const inner = f.matmul(dropout(x, loraDropout), p(A), { transposeB: true }); // (N, r)
-        return f.add(base(x), f.matmul(f.mul(inner, p(scaling)), p(B), { transposeB: true }));
+        const branch = (rows: Value, a: Value, b: Value): Value =>
+          f.matmul(f.mul(f.matmul(rows, a, { transposeB: true }), p(scaling)), b, { transposeB: true });
+        let y = f.add(base(x), branch(dropout(x, loraDropout), p(A), p(B)));
+        if (residual !== undefined) y = f.sub(y, branch(x, p(residual.A), p(residual.B)));
+        return bias === undefined ? y : f.add(y, f.mul(p(bias), p(scaling)));
       },
-      merged: ({ f, own, p }) => ({
-        weight: f.add(own("weight"), f.mul(f.matmul(p(B), p(A), {}), p(scaling))),
-      }),
+      merged({ f, own, p }) {
+        const product = (a: Parameter, b: Parameter): Value => f.mul(f.matmul(p(b), p(a), {}), p(scaling));
+        let weight = f.add(own("weight"), product(A, B));
+        if (residual !== undefined) weight = f.sub(weight, product(residual.A, residual.B));
+        if (bias === undefined) return { weight };
+        if (site.bias === undefined) throw noBias(scope.place.path);
+        return { weight, bias: f.add(own("bias"), f.mul(p(bias), p(scaling))) };
+      },
     };
   },
 });

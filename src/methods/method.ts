@@ -42,7 +42,13 @@ export interface Scope {
    *
    * @param key - its name in adapter files after the module's path, such as `lora_A.weight`.
    */
-  param(key: string, shape: readonly (number | SymbolicSize)[], init: Initialiser): Parameter;
+  param(
+    key: string,
+    shape: readonly (number | SymbolicSize)[],
+    init: Initialiser,
+    /** Name of the live parameter, where it is not that of the file. */
+    options?: { readonly live?: string },
+  ): Parameter;
   /** A tensor that is saved and not trained. */
   state(key: string, tensor: HostTensor): Parameter;
   /** A tensor that all places of the adapter have in common, not trained; call it within `once`. Saved under `base_model.<key>`. */
@@ -60,6 +66,8 @@ export interface Scope {
   once<T>(key: string, make: () => T): T;
   /** What is written for a tensor when the adapter is saved, instead of the tensor itself. */
   savedTensor(parameter: Parameter, make: () => HostTensor): void;
+  /** An option as it was given, where a pattern gives this place another value. */
+  general<T>(option: string): T;
   /** What is written for an option when the adapter is saved; call it within `once`. */
   savedOption(name: string, make: () => unknown): void;
   /** Calls a function after every optimiser step, with the gradients still there; call it within `once`. */

@@ -160,6 +160,59 @@ describe("AdaLoRA", () => {
   });
 });
 
+describe("LoRA", () => {
+  test("options that do not work together, or need another rank", async () => {
+    expect(await errorOf({ peftType: "LORA", useDora: true, initLoraWeights: "pissa" }))
+      .toMatchInlineSnapshot(`
+      "LORA has an option that cannot be used.
+        useDora  with initLoraWeights: true: the lengths belong to a weight that the start takes apart; choose one of the two"
+    `);
+    expect(await errorOf({ peftType: "LORA", r: 3, loraBias: true, initLoraWeights: "orthogonal" }))
+      .toMatchInlineSnapshot(`
+      "LORA has 2 options that cannot be used.
+        loraBias  with initLoraWeights: true: the two do not work together
+        r         with initLoraWeights: 3: an orthogonal start needs an even rank"
+    `);
+    expect(await errorOf({ peftType: "LORA", initLoraWeights: "orthogonal", rankPattern: { q_proj: 3 } }))
+      .toMatchInlineSnapshot(`
+      "initLoraWeights: orthogonal needs an even rank, and model.layers.0.self_attn.q_proj has r: 3.
+      fix: r: 4"
+    `);
+    expect(await errorOf({ peftType: "LORA", r: 17, initLoraWeights: "olora" })).toMatchInlineSnapshot(`
+      "r: 17 is larger than the smaller side of model.layers.0.self_attn.v_proj (16, 32), which olora cannot fill.
+      fix: r: 16
+       or: rankPattern: { "model.layers.0.self_attn.v_proj": 16 }"
+    `);
+    expect(await errorOf({ peftType: "LORA", initLoraWeights: "pissa_niter_many" as "pissa" }))
+      .toMatchInlineSnapshot(`
+        "LORA has an option that cannot be used.
+          initLoraWeights  "pissa_niter_many" is not one of true, false, gaussian, orthogonal, pissa, olora, pissa_niter_<n>"
+      `);
+  });
+
+  test("loraBias cannot be merged where the layer has no bias", async () => {
+    const model = await getPeftModel(base, { peftType: "LORA", loraBias: true, targetModules });
+    await expect(model.mergeAndUnload()).rejects.toThrowErrorMatchingInlineSnapshot(`
+      [UnsupportedError: The adapter at model.layers.0.self_attn.q_proj cannot be merged: loraBias needs a bias of the layer to add to, and it has none.
+      fix: keep base and adapter apart; they can be used together as they are]
+    `);
+    model.deleteAdapter("default");
+  });
+
+  test.each(["orthogonal", "pissa", "pissa_niter_2", "olora"] as const)(
+    "%s starts with numbers in A and B and leaves the model as it is",
+    async (initLoraWeights) => {
+      const batch = { inputIds: [[5, 6, 7, 8]] };
+      const before = (await base.forward(batch)).logits.data;
+      const model = await getPeftModel(base, { peftType: "LORA", r: 4, initLoraWeights, targetModules });
+      expectClose("logits", (await base.forward(batch)).logits.data, before, { absolute: 2e-5 });
+      for (const { data } of model.trainableParameters())
+        expect(data.some((value) => value !== 0)).toBe(true);
+      model.deleteAdapter("default");
+    },
+  );
+});
+
 test("SHiRA and FourierFT: more numbers than a layer has", async () => {
   expect(await errorOf({ peftType: "SHIRA", targetModules })).toMatchInlineSnapshot(`
     "r: 32 would train 2,048 entries of model.layers.0.self_attn.q_proj, which has 1,024.

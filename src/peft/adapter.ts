@@ -109,7 +109,7 @@ export function attachAdapter(
     named: (pattern) => namesModule(pattern, path),
   }));
   const complete = withModelDefaults(method, config, tables, places);
-  const common = new AdapterScope(name, seed, places);
+  const common = new AdapterScope(name, seed, places, complete);
   const adapters = places.map((place) =>
     method.attach(
       place.site as never,

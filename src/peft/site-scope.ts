@@ -21,6 +21,7 @@ export class AdapterScope {
     readonly adapter: string,
     readonly seed: number | undefined,
     readonly places: readonly Place[],
+    readonly config: Readonly<Record<string, unknown>>,
   ) {}
 
   once<T>(key: string, make: () => T): T {
@@ -72,9 +73,9 @@ export class SiteScope implements Scope {
     return this.#common.places;
   }
 
-  #save(prefix: string, key: string, parameter: Parameter): Parameter {
+  #save(prefix: string, key: string, parameter: Parameter, live = key): Parameter {
     const { adapter, tensors } = this.#common;
-    parameter.name = `${prefix}.${liveKey(key, adapter)}`;
+    parameter.name = `${prefix}.${liveKey(live, adapter)}`;
     tensors.set(`${prefix}.${key}`, parameter);
     return parameter;
   }
@@ -84,7 +85,12 @@ export class SiteScope implements Scope {
     return this.#save(prefix, key, parameter);
   }
 
-  param(key: string, shape: readonly (number | SymbolicSize)[], init: Initialiser): Parameter {
+  param(
+    key: string,
+    shape: readonly (number | SymbolicSize)[],
+    init: Initialiser,
+    { live }: { readonly live?: string } = {},
+  ): Parameter {
     const { adapter } = this.#common;
     const { path } = this.place;
     const sizes = shape.map((dim) => (typeof dim === "number" ? dim : dim.size));
@@ -92,7 +98,7 @@ export class SiteScope implements Scope {
       typeof dim === "number" ? dim : `${dim.symbol} of ${pathInLayer(path)} (${adapter})`,
     );
     const parameter = new Parameter(sizes, { trainable: true, symbolic });
-    this.#save(`base_model.model.${path}`, key, parameter);
+    this.#save(`base_model.model.${path}`, key, parameter, live);
     const data = parameter.allocate();
     if (this.fresh) init(data, new Random(this.#seedOf(key)));
     return parameter;
@@ -134,6 +140,10 @@ export class SiteScope implements Scope {
 
   savedTensor(parameter: Parameter, make: () => HostTensor): void {
     this.#common.savedTensors.set(parameter, make);
+  }
+
+  general<T>(option: string): T {
+    return this.#common.config[option] as T;
   }
 
   savedOption(name: string, make: () => unknown): void {

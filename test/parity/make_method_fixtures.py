@@ -10,11 +10,13 @@ A case is a folder methods/FAMILY/CASE: the adapter as save_pretrained writes it
   grad.NAME       gradients of the adapter before the first step
   trained.NAME    the adapter after five AdamW steps
   merged          scores after merging the trained adapter
+Where the start took a part of the weights, converted/ has the same as an ordinary adapter.
 methods/manifest.json lists versions, settings of the training and the cases.
 """
 import json
 import shutil
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -22,8 +24,8 @@ import peft
 import torch
 import transformers
 from peft import (
-    AdaLoraConfig, BOFTConfig, FourierFTConfig, HRAConfig, IA3Config, LoHaConfig, LoKrConfig, OFTConfig, ShiraConfig,
-    VeraConfig, get_peft_model,
+    AdaLoraConfig, BOFTConfig, FourierFTConfig, HRAConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig,
+    ShiraConfig, VeraConfig, get_peft_model,
 )
 from peft.tuners.boft import layer as boft_layer
 from safetensors.torch import save_file
@@ -36,17 +38,26 @@ FAMILIES = dict(
     llama=dict(two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
                ia3=["k_proj", "down_proj"], feedforward=["down_proj"]),
     qwen2=dict(two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
+               embedding=["embed_tokens"],
                ia3=["k_proj", "down_proj"], feedforward=["down_proj"]),
     gpt2=dict(two=["h.0.attn.c_attn", "h.1.mlp.c_proj"], attention=["c_attn"],
               ia3=["c_attn", "mlp.c_proj"], feedforward=["mlp.c_proj"]),
 )
-TURNED = {"ia3", "vera", "fourierft", "adalora"}
+TURNED = {"lora-dora", "lora-bias", "lora-pissa", "ia3", "vera", "fourierft", "adalora"}
 LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.01, 5
 
 
 def cases(names):
     """Name, config and what differs from the rule. Targets are few, so that files stay small."""
     QV, ODD = names["attention"], names["two"]
+    # A table that is tied to the head is merged into both by the reference, so only the untied one is adapted.
+    yield "lora-dora", LoraConfig(r=3, lora_alpha=5, use_dora=True, target_modules=ODD + names.get("embedding", [])), {}
+    # Merging needs layers that have a bias.
+    yield "lora-bias", LoraConfig(r=3, lora_alpha=5, lora_bias=True, target_modules=QV), dict(families={"qwen2", "gpt2"})
+    yield ("lora-pissa", LoraConfig(r=3, lora_alpha=6, init_lora_weights="pissa", target_modules=ODD, rank_pattern={ODD[1]: 2}),
+           dict(convert=True))
+    yield ("lora-olora", LoraConfig(r=3, lora_alpha=2, init_lora_weights="olora", target_modules=ODD, use_rslora=True),
+           dict(convert=True))
     yield "ia3", IA3Config(target_modules=names["ia3"], feedforward_modules=names["feedforward"]), {}
     yield "loha", LoHaConfig(r=2, alpha=4, target_modules=ODD), {}
     yield "loha-dense", LoHaConfig(r=5, alpha=4, target_modules=ODD, rank_pattern={ODD[1]: 6}), {}
@@ -73,6 +84,10 @@ def save_adapter(model, folder):
     """As save_pretrained does it, without the model card and with lists that come from sets in a fixed order."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink()
+    tidy(folder)
+
+
+def tidy(folder):
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
     for key in ["target_modules", "feedforward_modules", "exclude_modules"]:
@@ -103,6 +118,12 @@ def case(family, name, config, extra):
         config.fan_in_fan_out = True
     boft_layer.get_fbd_cuda = lambda: "butterfly" in extra
     model = get_peft_model(base, config).eval()
+    if "convert" in extra:
+        # The reference compares with the adapter as it started, which must not start again when it is loaded.
+        start, config.init_lora_weights = config.init_lora_weights, True
+        initial = tempfile.TemporaryDirectory()
+        model.save_pretrained(initial.name)
+        config.init_lora_weights = start
     trained = {key: p for key, p in model.named_parameters() if p.requires_grad}
     for p in trained.values():
         p.data.add_(torch.randn(p.shape, generator=generator) * extra.get("noise", 0.1))
@@ -111,6 +132,10 @@ def case(family, name, config, extra):
         expected["logits"] = model(**batch).logits[real]
     # After a forward pass, as some methods bring their parameters into bounds there.
     save_adapter(model, folder)
+    if "convert" in extra:
+        model.save_pretrained(folder / "converted", path_initial_model_for_weight_conversion=initial.name)
+        (folder / "converted" / "README.md").unlink()
+        tidy(folder / "converted")
     model(**batch).loss.backward()
     for key, p in trained.items():
         expected[f"grad.{key}"] = p.grad.clone()
@@ -139,7 +164,7 @@ if __name__ == "__main__":
     made = []
     for family, names in FAMILIES.items():
         for name, config, extra in cases(names):
-            if family == "gpt2" and name not in TURNED:
+            if (family == "gpt2" and name not in TURNED) or family not in extra.get("families", {family}):
                 continue
             entry = dict(family=family, case=name, peft_type=config.peft_type.value)
             made.append(case(family, name, config, extra) if chosen == [] or name in chosen else entry)
