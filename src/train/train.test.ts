@@ -101,6 +101,32 @@ describe("training", () => {
     expect(a.weights).not.toEqual(still.weights);
   });
 
+  test("leaves the event loop free during a step", async () => {
+    const large = await AutoModelForCausalLM.fromConfig({
+      model_type: "llama",
+      hidden_size: 256,
+      intermediate_size: 768,
+      num_hidden_layers: 6,
+      num_attention_heads: 4,
+      vocab_size: 4096,
+      max_position_embeddings: 512,
+    });
+    const model = await getPeftModel(large, { peftType: "LORA", r: 8 });
+    const inputIds = Array.from({ length: 4 }, (_, row) =>
+      Array.from({ length: 256 }, (__, t) => (row * 977 + t * 31) % 4096),
+    );
+    // The first step compiles; the ticks of the next ones are counted.
+    await model.backward({ inputIds, labels: inputIds });
+    let ticks = 0;
+    const timer = setInterval(() => (ticks += 1), 10);
+    const began = performance.now();
+    while (performance.now() - began < 300) await model.backward({ inputIds, labels: inputIds });
+    const possible = (performance.now() - began) / 10;
+    clearInterval(timer);
+    await large.close();
+    expect(ticks).toBeGreaterThan(possible / 4);
+  });
+
   test("a signal ends the run after the step", async () => {
     const controller = new AbortController();
     const model = await getPeftModel(base, { peftType: "LORA", r: 2 });
