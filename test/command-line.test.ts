@@ -152,6 +152,22 @@ describe("the way from data to a merged model", () => {
     expect(run.out).toMatch(/^> a\n[\s\S]*\n> b\n/);
   });
 
+  test("a profile says what the time went into", () => {
+    const run = peft("train", ...small, "--max-steps", "2", "--output-dir", "profiled", "--profile");
+    expect(run.code).toBe(0);
+    for (const part of [
+      "layers.*.attention_out_mlp backward",
+      "optimizer",
+      "outside the runtime",
+      "FusedMatMul",
+    ])
+      expect(run.out).toContain(part);
+    const trace = JSON.parse(readFileSync(at("profiled/profile.json"), "utf8")) as {
+      traceEvents: { name: string }[];
+    };
+    expect(trace.traceEvents.some(({ name }) => name === "loss")).toBe(true);
+  });
+
   test("Ctrl-C ends the run after the step and saves", async () => {
     const child = spawn("node", [bin, "train", ...small, "--epochs", "100000", "--output-dir", "stopped"], {
       cwd: folder,

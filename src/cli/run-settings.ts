@@ -93,6 +93,10 @@ export const runOptions = {
     default: true,
     doc: "Checks after the run that the base is bit-identical and that every adapter tensor moved.",
   }),
+  profile: flag({
+    default: false,
+    doc: "Prints what the time went into and writes profile.json, a trace for Chrome.",
+  }),
   ...encodingOptions,
   ...trainOptions,
 };

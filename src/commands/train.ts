@@ -6,6 +6,7 @@ import { flag } from "../base/option.js";
 import { toSnakeCase } from "../base/spelling.js";
 import { dataPath, modelPath } from "../cli/embedded.js";
 import { formatCount } from "../cli/format.js";
+import { startProfile } from "../cli/profile.js";
 import { readRunFile } from "../cli/run-file.js";
 import { allRunOptions, resolveRun, type RunSettings } from "../cli/run-settings.js";
 import { runTraining } from "../cli/run-training.js";
@@ -116,6 +117,7 @@ export const train = defineCommand({
       signal,
       onWarning: (text) => terminal.note(`warning: ${text}`),
     });
+    const profile = run["profile"] === true ? await startProfile(base) : undefined;
     try {
       const { tokenizer } = base;
       if (tokenizer === undefined) {
@@ -126,7 +128,9 @@ export const train = defineCommand({
           fields: { model: base.name },
         });
       }
+      const beforeData = performance.now();
       const data = await loadData(settings, tokenizer, base.contextLength);
+      profile?.profiler.record("reading and tokenising", beforeData);
       const config = { peftType: run["peftType"], ...settings.method } as PeftConfig;
       const model = await getPeftModel(base, config, { seed: run["seed"] as number });
       for (const { text } of model.warnings) terminal.note(`warning: ${text}`);
@@ -142,6 +146,7 @@ export const train = defineCommand({
         folder,
         terminal,
         signal,
+        profiler: profile?.profiler,
       });
       terminal.line(
         `saved: ${folder.path}   (use it: peft generate ${run["model"] as string} --adapter ${folder.path})`,
@@ -149,6 +154,7 @@ export const train = defineCommand({
       return verification === undefined || passes(verification, events) ? 0 : 1;
     } finally {
       await base.close();
+      await profile?.report(terminal, folder);
     }
   },
 });

@@ -76,6 +76,8 @@ export function tokenPrograms(
 ): { readonly save: TokenProgram; readonly recompute: TokenProgram } {
   const { trained } = traced;
   const writes = [...traced.writes.keys()];
+  // Layers of one structure have one name, so that they share a compiled graph.
+  const part = traced.stage.name.replaceAll(/\b\d+\b/g, "*");
   const outputs = [...traced.writes.values()];
   const wantedStreams = [...traced.reads].filter(([name]) => options.wanted.has(name));
   const wrt = [...wantedStreams.map(([, value]) => value), ...trained.map(([value]) => value)];
@@ -114,7 +116,7 @@ export function tokenPrograms(
     const forwardLeaves = cutBackward([...outputs, ...cut.saved], forward, () => false).leaves;
     const backwardInputs = [...cut.saved, ...cut.leaves];
     const backward = {
-      graph: { name: "backward", inputs: backwardInputs, outputs: gradientValues },
+      graph: { name: `${part} backward`, inputs: backwardInputs, outputs: gradientValues },
       sources: [
         ...cut.saved.map((_, index): Source => ({ kind: "saved", index })),
         ...cut.leaves.map((value) => sources.get(value)!),
@@ -124,7 +126,7 @@ export function tokenPrograms(
     };
     return {
       forward: {
-        graph: { name: "forward", inputs: forwardLeaves, outputs: [...outputs, ...cut.saved] },
+        graph: { name: `${part} forward`, inputs: forwardLeaves, outputs: [...outputs, ...cut.saved] },
         sources: forwardLeaves.map((value) => sources.get(value)!),
       },
       writes,

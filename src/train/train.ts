@@ -2,6 +2,7 @@ import { NonFiniteError } from "../base/errors.js";
 import { readOptions } from "../base/read-options.js";
 import type { BackwardOptions, BackwardOutput } from "../auto/pretrained-model.js";
 import type { Parameter } from "../nn/parameter.js";
+import type { Profiler } from "../nn/profiler.js";
 import { type Batch, collate } from "../text/collate.js";
 import type { Dataset } from "../text/dataset.js";
 import type { EncodedExample } from "../text/encode-example.js";
@@ -26,6 +27,8 @@ export interface TrainRunOptions extends Partial<TrainOptions> {
   readonly evalDataset?: Dataset | undefined;
   /** Ends the run after the step that is under way. */
   readonly signal?: AbortSignal | undefined;
+  /** Hears how long the updates of the weights take. */
+  readonly profiler?: Pick<Profiler, "record"> | undefined;
 }
 
 const seconds = (since: number): number => (performance.now() - since) / 1000;
@@ -125,7 +128,7 @@ export async function* train(
   dataset: Dataset,
   options: TrainRunOptions = {},
 ): AsyncGenerator<TrainEvent> {
-  const { evalDataset, signal, ...named } = options;
+  const { evalDataset, signal, profiler, ...named } = options;
   const settings = readOptions(trainOptions, named, { source: "train" });
   const parameters = model.trainableParameters();
   const optimizer = new AdamW(parameters, {
@@ -173,7 +176,9 @@ export async function* train(
       const done = (step + 1) / stepsOfEpoch;
       checkFinite({ step: step + 1, epoch: done, loss, gradNorm, batches }, parameters, settings);
       const learningRate = optimizer.learningRate;
+      const beforeUpdate = performance.now();
       await optimizer.step();
+      profiler?.record("optimizer", beforeUpdate);
       step += 1;
       model.afterStep?.({ step, totalSteps });
       scheduler.step();

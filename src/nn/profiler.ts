@@ -1,0 +1,90 @@
+/** One piece of work, in milliseconds of the process clock. */
+export interface Span {
+  /** What was run: a part of the model and its pass, such as `layers.*.attention_in backward`; or `optimizer`, `data`. */
+  readonly name: string;
+  readonly start: number;
+  readonly duration: number;
+  /** Floating-point operations of its matrix products. */
+  readonly flops: number;
+}
+
+/** A number over time, such as resident memory. */
+export interface Sample {
+  readonly name: string;
+  readonly time: number;
+  readonly value: number;
+}
+
+/** All spans of one name. */
+export interface ProfileRow {
+  readonly name: string;
+  readonly calls: number;
+  readonly milliseconds: number;
+  readonly flops: number;
+}
+
+/**
+ * Collects what a model spends its time on, graph by graph.
+ *
+ * @example
+ * const profiler = new Profiler();
+ * base.runner.sessions.profiler = profiler;
+ * await model.backward(batch);
+ * profiler.table()[0]; // the dearest part
+ */
+export class Profiler {
+  readonly spans: Span[] = [];
+  readonly samples: Sample[] = [];
+
+  /** @param nodePrefix - where the runtime writes the times of single nodes, for sessions compiled from now on. */
+  constructor(readonly nodePrefix?: string) {}
+
+  record(name: string, start: number, flops = 0): void {
+    this.spans.push({ name, start, duration: performance.now() - start, flops });
+  }
+
+  sample(name: string, value: number): void {
+    this.samples.push({ name, time: performance.now(), value });
+  }
+
+  /** Spans by name, the dearest first. */
+  table(): ProfileRow[] {
+    const rows = new Map<string, ProfileRow>();
+    for (const { name, duration, flops } of this.spans) {
+      const row = rows.get(name) ?? { name, calls: 0, milliseconds: 0, flops: 0 };
+      rows.set(name, {
+        name,
+        calls: row.calls + 1,
+        milliseconds: row.milliseconds + duration,
+        flops: row.flops + flops,
+      });
+    }
+    return [...rows.values()].sort((a, b) => b.milliseconds - a.milliseconds);
+  }
+
+  /** Everything in the format of Chrome's trace viewer (chrome://tracing, Perfetto). */
+  chromeTrace(): object {
+    const micro = (milliseconds: number): number => Math.round(milliseconds * 1000);
+    return {
+      traceEvents: [
+        ...this.spans.map(({ name, start, duration, flops }) => ({
+          name,
+          ph: "X",
+          ts: micro(start),
+          dur: micro(duration),
+          pid: 1,
+          tid: 1,
+          args: flops === 0 ? {} : { gflops: flops / duration / 1e6 },
+        })),
+        ...this.samples.map(({ name, time, value }) => ({
+          name,
+          ph: "C",
+          ts: micro(time),
+          pid: 1,
+          args: { [name]: value },
+        })),
+      ],
+      displayTimeUnit: "ms",
+    };
+  }
+}
