@@ -57,8 +57,10 @@ export class Mt19937 {
 
   /** Fills with U(low, high), as `tensor.uniform_` does for float32. */
   uniform(data: Float32Array, low: number, high: number): void {
-    const width = Math.fround(Math.fround(high) - Math.fround(low));
-    for (let i = 0; i < data.length; i += 1) data[i] = Math.fround(this.next() * width) + Math.fround(low);
+    const [from, to] = [Math.fround(low), Math.fround(high)];
+    const width = Math.fround(to - from);
+    // Multiplied and added with one rounding, as torch's compiler does it.
+    for (let i = 0; i < data.length; i += 1) data[i] = this.next() * width + from;
   }
 
   /** Fills with N(mean, deviation²), as `tensor.normal_` does for float32. */

@@ -55,6 +55,13 @@ export function optionalInteger(spec: Limits): Option<number | undefined> {
   return { schema, default: undefined, doc: spec.doc, placeholder: "<integer>", fromText: asNumber };
 }
 
+/** A list of whole numbers; commas separate them on the command line. */
+export function integers(spec: { readonly min: number; readonly doc: string }): Option<readonly number[]> {
+  const schema = z.array(z.number().int().min(spec.min)).readonly();
+  const fromText = (value: string): unknown => value.split(",").map((part) => asNumber(part));
+  return { schema, default: [], doc: spec.doc, placeholder: "<integers>", fromText };
+}
+
 /** Any finite number. */
 export function number(spec: Limits & { readonly default: number }): Option<number> {
   const schema = limited(z.number(), spec);

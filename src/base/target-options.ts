@@ -1,4 +1,4 @@
-import { alias, names, numbersByName } from "./option.js";
+import { alias, choice, names, type Option, numbersByName } from "./option.js";
 
 /** Options that say which modules a method holds on to; methods spread them into their config. */
 export const targetOptions = {
@@ -17,3 +17,15 @@ export const patternOptions = {
   rankPattern: numbersByName({ doc: "Ranks of single modules, by name or pattern." }),
   alphaPattern: numbersByName({ doc: "Values of alpha of single modules, by name or pattern." }),
 };
+
+/**
+ * Which biases of the base are trained beside the adapter.
+ *
+ * @param only - the method's word for those of the adapted modules, such as `lora_only`.
+ */
+export const biasOption = <const W extends string>(only: W): Option<"none" | "all" | W> =>
+  choice({
+    values: ["none", "all", only] as ("none" | "all" | W)[],
+    default: "none" as NoInfer<"none" | "all" | W>,
+    doc: `Which biases of the base are trained and saved too: none, all, or those of the adapted modules (${only}).`,
+  });

@@ -1,7 +1,7 @@
 import { gaussian, nothing } from "../base/fill.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
-import { choice, flag, inFiles, integer, masksByName, number, optionalInteger } from "../base/option.js";
-import { targetOptions } from "../base/target-options.js";
+import { flag, inFiles, integer, masksByName, number, optionalInteger } from "../base/option.js";
+import { targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { PenaltyContext } from "../nn/site.js";
 import type { Parameter } from "../nn/parameter.js";
@@ -92,7 +92,7 @@ export const adalora = defineMethod({
     rankPattern: masksByName({
       doc: "Which singular values of each layer are in use; written when it is saved.",
     }),
-    bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
+    bias: biasOption("lora_only"),
     ...targetOptions,
   },
   inert: {

@@ -1,8 +1,8 @@
 import { always, gaussian, nothing } from "../base/fill.js";
 import { ConfigError } from "../base/errors.js";
 import { hostTensor } from "../base/host-tensor.js";
-import { choice, flag, integer, number } from "../base/option.js";
-import { targetOptions } from "../base/target-options.js";
+import { flag, integer, number } from "../base/option.js";
+import { targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { AdaptContext } from "../nn/site.js";
 import type { Parameter } from "../nn/parameter.js";
@@ -82,7 +82,7 @@ export const boft = defineMethod({
       doc: "How often a block of one of the factors is left unturned in training, 0 to below 1.",
     }),
     initWeights: flag({ default: true, doc: "Starts as the identity; otherwise at random, for tests." }),
-    bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
+    bias: biasOption("boft_only"),
     ...targetOptions,
   },
   inert: { fan_in_fan_out: false, layers_pattern: null, layers_to_transform: null },

@@ -2,8 +2,8 @@ import { gaussian, nothing } from "../base/fill.js";
 import { ConfigError } from "../base/errors.js";
 import { hostTensor } from "../base/host-tensor.js";
 import { Mt19937 } from "../base/mt19937.js";
-import { choice, flag, integer, number, numbersByName } from "../base/option.js";
-import { targetOptions } from "../base/target-options.js";
+import { flag, integer, number, numbersByName } from "../base/option.js";
+import { targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { AdaptContext } from "../nn/site.js";
 import { defineMethod } from "./method.js";
@@ -65,7 +65,7 @@ export const fourierft = defineMethod({
     }),
     nFrequencyPattern: numbersByName({ doc: "Values of nFrequency of single modules, by name or pattern." }),
     initWeights: flag({ default: false, doc: "Starts the entries at zero instead of at random." }),
-    bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
+    bias: biasOption("fourier_only"),
     ...targetOptions,
   },
   inert: { fan_in_fan_out: false, layers_pattern: null, layers_to_transform: null },

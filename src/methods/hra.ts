@@ -1,6 +1,6 @@
 import { type Initialiser, kaiming } from "../base/fill.js";
-import { choice, flag, inFiles, integer } from "../base/option.js";
-import { targetOptions } from "../base/target-options.js";
+import { flag, inFiles, integer } from "../base/option.js";
+import { targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { AdaptContext } from "../nn/site.js";
 import { defineMethod } from "./method.js";
@@ -97,7 +97,7 @@ export const hra = defineMethod({
       default: true,
       doc: "Starts in equal pairs, where r is even; otherwise all at random.",
     }),
-    bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
+    bias: biasOption("hra_only"),
     ...targetOptions,
   },
   inert: { layers_pattern: null, layers_to_transform: null },

@@ -1,14 +1,17 @@
 import type { OptionValues } from "../base/option.js";
 import { adalora } from "./adalora.js";
+import { bitfit } from "./bitfit.js";
 import { boft } from "./boft.js";
 import { fourierft } from "./fourierft.js";
 import { hra } from "./hra.js";
 import { ia3 } from "./ia3.js";
+import { lnTuning } from "./ln-tuning.js";
 import { loha } from "./loha.js";
 import { lokr } from "./lokr.js";
 import { lora } from "./lora.js";
 import { oft } from "./oft.js";
 import { shira } from "./shira.js";
+import { trainableTokens } from "./trainable-tokens.js";
 import { vera } from "./vera.js";
 
 /** Every method, by `peft_type`. */
@@ -24,6 +27,9 @@ export const methods = {
   HRA: hra,
   FOURIERFT: fourierft,
   SHIRA: shira,
+  LN_TUNING: lnTuning,
+  BITFIT: bitfit,
+  TRAINABLE_TOKENS: trainableTokens,
 };
 
 export type PeftType = keyof typeof methods;

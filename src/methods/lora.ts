@@ -1,7 +1,7 @@
 import { UnsupportedError } from "../base/errors.js";
 import { gaussian, nothing } from "../base/fill.js";
-import { alias, choice, flag, flagOr, integer, number, textForm } from "../base/option.js";
-import { patternOptions, targetOptions } from "../base/target-options.js";
+import { alias, flag, flagOr, integer, number, textForm } from "../base/option.js";
+import { patternOptions, targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { Parameter } from "../nn/parameter.js";
 import { doraEmbedding, doraLinear } from "./lora-dora.js";
@@ -76,7 +76,7 @@ export const lora = defineMethod({
       default: false,
       doc: "Trains modules to save that share a weight, such as a tied head, as one.",
     }),
-    bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
+    bias: biasOption("lora_only"),
   },
   inert: {
     alora_invocation_tokens: null,

@@ -49,6 +49,8 @@ export interface Scope {
     /** Name of the live parameter, where it is not that of the file. */
     options?: { readonly live?: string },
   ): Parameter;
+  /** A trained tensor that places have in common which share the parameter `original`; saved under the name of each. */
+  sharedParam(key: string, original: Parameter, make: () => Parameter): Parameter;
   /** A tensor that is saved and not trained. */
   state(key: string, tensor: HostTensor): Parameter;
   /** A tensor that all places of the adapter have in common, not trained; call it within `once`. Saved under `base_model.<key>`. */
@@ -102,6 +104,10 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
    * `targetModules` comes from the table of the method's own name.
    */
   readonly modelDefaults?: Readonly<Record<string, readonly string[]>>;
+  /** Whether it holds on to every place of its kinds where `targetModules` is left out. */
+  readonly everywhere?: boolean;
+  /** Whether it also holds on to modules that share a parameter with a target, such as a head with the embedding. */
+  readonly followsTies?: boolean;
   /** Whether a rank r above the smaller side of a layer adds nothing. */
   readonly lowRank?: boolean;
   /** Options that replace another one at single modules, such as `{ rankPattern: "r" }`. */

@@ -14,10 +14,16 @@ import type { MethodDefinition } from "./method.js";
 import { blocksOf } from "./oft.js";
 
 let base: CausalLanguageModel;
+/** A model with biases. */
+let biased: CausalLanguageModel;
 beforeAll(async () => {
+  biased = await AutoModelForCausalLM.fromPretrained(join(fixturesFolder, "qwen2/model"));
   base = await AutoModelForCausalLM.fromPretrained(join(fixturesFolder, "llama/model"));
 });
-afterAll(() => base.close());
+afterAll(async () => {
+  await base.close();
+  await biased.close();
+});
 
 const targetModules = ["q_proj", "down_proj"];
 const errorOf = (config: PeftConfig): Promise<string> =>
@@ -27,11 +33,15 @@ const errorOf = (config: PeftConfig): Promise<string> =>
   );
 
 /** Options for layers as small as those of the fixtures. */
-const small: Partial<Record<string, object>> = { SHIRA: { r: 2 } };
+const small: Partial<Record<string, object>> = {
+  SHIRA: { r: 2 },
+  BITFIT: { targetModules: ["q_proj"] },
+  TRAINABLE_TOKENS: { targetModules: ["embed_tokens"], tokenIndices: [3, 5, 8] },
+};
 
 describe.each(Object.values(methods) as unknown as MethodDefinition[])("$name", (method) => {
   test("the number of parameters is what its formula says", async () => {
-    const model = await getPeftModel(base, {
+    const model = await getPeftModel(method.name === "BITFIT" ? biased : base, {
       peftType: method.name,
       targetModules,
       ...small[method.name],
@@ -44,6 +54,7 @@ describe.each(Object.values(methods) as unknown as MethodDefinition[])("$name", 
 
   test("numbers beyond the bounds of an option are refused", async () => {
     for (const [name, option] of Object.entries(method.config)) {
+      if (method.name === "TRAINABLE_TOKENS" && name === "tokenIndices") continue;
       for (const value of [-2, 0, 1, Number.MAX_VALUE, "no such word"]) {
         if (option.schema.safeParse(value).success) continue;
         const text = await errorOf({ peftType: method.name, targetModules, [name]: value } as PeftConfig);
@@ -211,6 +222,64 @@ describe("LoRA", () => {
       model.deleteAdapter("default");
     },
   );
+});
+
+describe("BitFit", () => {
+  test("without targets every bias of the model is trained", async () => {
+    const model = await getPeftModel(biased, { peftType: "BITFIT" });
+    const biases = [...biased.namedParameters()].filter(({ name }) => name.endsWith(".bias"));
+    expect(model.parameterCount().trainable).toBe(biases.reduce((sum, { size }) => sum + size, 0));
+    model.deleteAdapter("default");
+  });
+
+  test("a model without biases, and a module without one", async () => {
+    expect((await errorOf({ peftType: "BITFIT" })).replaceAll(fixturesFolder, "FIXTURES"))
+      .toMatchInlineSnapshot(`
+      "FIXTURES/llama/model has no module that the method can adapt.
+        kinds  bias
+      fix: choose another method"
+    `);
+    expect(await errorOf({ peftType: "BITFIT", targetModules: ["q_proj"] })).toMatchInlineSnapshot(`
+      "targetModules: model.layers.0.self_attn.q_proj is a Linear, which the method cannot adapt.
+        kinds           bias
+        can be adapted  none of its modules"
+    `);
+  });
+});
+
+test("trainable tokens: ids that are wrong", async () => {
+  expect(await errorOf({ peftType: "TRAINABLE_TOKENS" })).toMatchInlineSnapshot(`
+    "TRAINABLE_TOKENS has an option that cannot be used.
+      tokenIndices  [] names no token"
+  `);
+  expect(await errorOf({ peftType: "TRAINABLE_TOKENS", tokenIndices: [4, 7, 4] })).toMatchInlineSnapshot(`
+    "TRAINABLE_TOKENS has an option that cannot be used.
+      tokenIndices  token 4 is named twice"
+  `);
+  expect(await errorOf({ peftType: "TRAINABLE_TOKENS", tokenIndices: [4, 97] })).toMatchInlineSnapshot(`
+    "tokenIndices: 97 is no token of model.embed_tokens, which has 97.
+    fix: ids from 0 to 96"
+  `);
+  expect(await errorOf({ peftType: "TRAINABLE_TOKENS", tokenIndices: [-1] })).toMatchInlineSnapshot(`
+    "TRAINABLE_TOKENS has an option that cannot be used.
+      tokenIndices  [-1] (at 0) is too small; at least 0 was expected"
+  `);
+});
+
+test("trainable tokens on a shared table: one parameter, two names, and the head takes it too", async () => {
+  const model = await getPeftModel(base, { peftType: "TRAINABLE_TOKENS", tokenIndices: [3, 5] });
+  expect([...model.adapter().tensors.keys()]).toEqual([
+    "base_model.model.model.embed_tokens.trainable_tokens_delta",
+    "base_model.model.lm_head.trainable_tokens_delta",
+  ]);
+  const [rows, ...others] = model.trainableParameters();
+  expect(others).toEqual([]);
+  const before = (await base.forward({ inputIds: [[9, 10]] })).logits;
+  rows!.data.fill(0.5, 0, 32);
+  const after = (await base.forward({ inputIds: [[9, 10]] })).logits;
+  const moved = [...after.data.keys()].filter((i) => after.data[i] !== before.data[i]);
+  expect(moved.map((i) => i % 97)).toEqual([3, 3]);
+  model.deleteAdapter("default");
 });
 
 test("SHiRA and FourierFT: more numbers than a layer has", async () => {

@@ -1,7 +1,7 @@
 import { gaussian, nothing } from "../base/fill.js";
 import { hostTensor } from "../base/host-tensor.js";
-import { choice, flag, integer, number } from "../base/option.js";
-import { targetOptions } from "../base/target-options.js";
+import { flag, integer, number } from "../base/option.js";
+import { targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { AdaptContext } from "../nn/site.js";
 import type { Parameter } from "../nn/parameter.js";
@@ -152,7 +152,7 @@ export const oft = defineMethod({
     }),
     numCayleyNeumannTerms: integer({ default: 5, min: 1, doc: "Terms of the series, 1 or more." }),
     initWeights: flag({ default: true, doc: "Starts Q at zero; otherwise at random, for tests." }),
-    bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
+    bias: biasOption("oft_only"),
     ...targetOptions,
   },
   inert: { fan_in_fan_out: false, layers_pattern: null, layers_to_transform: null },

@@ -1,8 +1,8 @@
 import { always, gaussian, nothing } from "../base/fill.js";
 import { hostTensor } from "../base/host-tensor.js";
 import { Mt19937 } from "../base/mt19937.js";
-import { choice, flag, integer, number } from "../base/option.js";
-import { targetOptions } from "../base/target-options.js";
+import { flag, integer, number } from "../base/option.js";
+import { targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { AdaptContext } from "../nn/site.js";
 import { defineMethod, type Scope } from "./method.js";
@@ -66,7 +66,7 @@ export const vera = defineMethod({
     }),
     dInitial: number({ default: 0.1, doc: "Where all elements of λd start; not 0, or nothing is learnt." }),
     initWeights: flag({ default: true, doc: "Starts λb at zero; otherwise λb 1 and λd random, for tests." }),
-    bias: choice({ values: ["none"], default: "none", doc: "Which biases are trained: none." }),
+    bias: biasOption("vera_only"),
     ...targetOptions,
   },
   ownOptions: ["excludeModules"],

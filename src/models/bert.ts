@@ -34,6 +34,11 @@ export const bert = defineModel({
       outputs: 2,
     }),
   },
-  defaultTargets: { LORA: ["query", "value"] },
+  defaultTargets: {
+    LORA: ["query", "value"],
+    IA3: ["key", "value", "output.dense"],
+    IA3_FEEDFORWARD: ["output.dense"],
+    TRAINABLE_TOKENS: ["word_embeddings"],
+  },
   contextLength: (config) => config.count("max_position_embeddings", 512),
 });

@@ -226,6 +226,6 @@ export const distilbert = defineModel({
       dropout: (config) => config.number("qa_dropout", 0.1),
     }),
   },
-  defaultTargets: {},
+  defaultTargets: { TRAINABLE_TOKENS: ["word_embeddings"] },
   contextLength: (config) => config.count("max_position_embeddings", 512),
 });

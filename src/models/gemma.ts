@@ -32,6 +32,7 @@ export const gemma = defineModel({
   },
   heads: decoderHeads("Gemma", { tied: true }),
   defaultTargets: {
+    TRAINABLE_TOKENS: ["embed_tokens"],
     LORA: ["q_proj", "v_proj"],
     IA3: ["q_proj", "v_proj", "down_proj"],
     IA3_FEEDFORWARD: ["down_proj"],

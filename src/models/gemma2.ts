@@ -46,6 +46,7 @@ export const gemma2 = defineModel({
     cap: (config) => cap(config, "final_logit_softcapping", 30),
   }),
   defaultTargets: {
+    TRAINABLE_TOKENS: ["embed_tokens"],
     LORA: ["q_proj", "v_proj"],
     IA3: ["q_proj", "v_proj", "down_proj"],
     IA3_FEEDFORWARD: ["down_proj"],

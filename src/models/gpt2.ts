@@ -211,6 +211,7 @@ export const gpt2 = defineModel({
     }),
   },
   defaultTargets: {
+    TRAINABLE_TOKENS: ["wte"],
     LORA: ["c_attn"],
     IA3: ["c_attn", "mlp.c_proj"],
     IA3_FEEDFORWARD: ["mlp.c_proj"],

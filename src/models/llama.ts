@@ -24,6 +24,7 @@ export const llama = defineModel({
   },
   heads: decoderHeads("Llama", { questionPrefix: "transformer" }),
   defaultTargets: {
+    TRAINABLE_TOKENS: ["embed_tokens"],
     LORA: ["q_proj", "v_proj"],
     IA3: ["k_proj", "v_proj", "down_proj"],
     IA3_FEEDFORWARD: ["down_proj"],

@@ -23,6 +23,7 @@ export const mistral = defineModel({
     }),
   heads: decoderHeads("Mistral", { questionPrefix: "model" }),
   defaultTargets: {
+    TRAINABLE_TOKENS: ["embed_tokens"],
     LORA: ["q_proj", "v_proj"],
     IA3: ["k_proj", "v_proj", "down_proj"],
     IA3_FEEDFORWARD: ["down_proj"],

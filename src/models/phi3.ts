@@ -25,6 +25,6 @@ export const phi3 = defineModel({
       window: config.optional("sliding_window"),
     }),
   heads: decoderHeads("Phi3"),
-  defaultTargets: {},
+  defaultTargets: { TRAINABLE_TOKENS: ["embed_tokens"] },
   contextLength: (config) => ropeContextLength(config.values, 4096),
 });

@@ -23,6 +23,7 @@ export const qwen2 = defineModel({
     }),
   heads: decoderHeads("Qwen2", { questionPrefix: "transformer" }),
   defaultTargets: {
+    TRAINABLE_TOKENS: ["embed_tokens"],
     LORA: ["q_proj", "v_proj"],
     IA3: ["q_proj", "v_proj", "down_proj"],
     IA3_FEEDFORWARD: ["down_proj"],

@@ -25,6 +25,7 @@ export const qwen3 = defineModel({
   },
   heads: decoderHeads("Qwen3", { questionPrefix: "transformer" }),
   defaultTargets: {
+    TRAINABLE_TOKENS: ["embed_tokens"],
     LORA: ["q_proj", "v_proj"],
     IA3: ["q_proj", "v_proj", "down_proj"],
     IA3_FEEDFORWARD: ["down_proj"],

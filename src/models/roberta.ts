@@ -69,7 +69,13 @@ export const roberta = defineModel({
       outputs: 2,
     }),
   },
-  defaultTargets: { LORA: ["query", "value"] },
+  defaultTargets: {
+    LORA: ["query", "value"],
+    ADALORA: ["query", "key", "value", "dense"],
+    IA3: ["key", "value", "output.dense"],
+    IA3_FEEDFORWARD: ["output.dense"],
+    TRAINABLE_TOKENS: ["word_embeddings"],
+  },
   contextLength: (config) =>
     config.count("max_position_embeddings", 512) - config.number("pad_token_id", 1) - 1,
 });

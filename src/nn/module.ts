@@ -1,6 +1,6 @@
 import { InternalError } from "../base/errors.js";
 import { Parameter } from "./parameter.js";
-import type { Attachment, ModuleSite } from "./site.js";
+import type { Attachment, ModuleSite, Site, SiteKind } from "./site.js";
 
 /**
  * A part of a model. Its children are its attributes: modules, lists of modules and parameters, under the names that
@@ -77,4 +77,15 @@ export function* namedParameters(root: Module): Generator<[name: string, paramet
 export function nameTree(root: Module): void {
   for (const [path, module] of namedModules(root)) module.path = path;
   for (const [name, parameter] of namedParameters(root)) parameter.name = name;
+}
+
+/** The place that a module offers to adapters that hold on to places of these kinds. */
+export function siteOf(module: Module, kinds: readonly SiteKind[]): Site | undefined {
+  const own = module.site();
+  if (own !== undefined && kinds.includes(own.kind)) return own;
+  const parameters = new Map(ownParameters(module));
+  if (kinds.includes("module") && parameters.size > 0) return { kind: "module", module, parameters };
+  const bias = parameters.get("bias");
+  if (kinds.includes("bias") && bias !== undefined) return { kind: "bias", module, bias };
+  return undefined;
 }

@@ -52,11 +52,25 @@ export interface ModelSite {
   readonly layers: readonly AttentionSizes[];
 }
 
+/** A module with all parameters that are its own attributes, by name. */
+export interface WholeSite {
+  readonly kind: "module";
+  readonly module: Module;
+  readonly parameters: ReadonlyMap<string, Parameter>;
+}
+
+/** The bias of a module. */
+export interface BiasSite {
+  readonly kind: "bias";
+  readonly module: Module;
+  readonly bias: Parameter;
+}
+
 /** A place at a single module. */
 export type ModuleSite = LinearSite | EmbeddingSite;
 
 /** A place of a model that an adapter can hold on to. */
-export type Site = ModuleSite | ModelSite;
+export type Site = ModuleSite | WholeSite | BiasSite | ModelSite;
 
 export type SiteKind = Site["kind"];
 

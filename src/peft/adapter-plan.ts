@@ -74,7 +74,7 @@ export function planAdapter(base: PretrainedModel, config: PeftConfig): AdapterP
   const { definition, module, name } = base;
   const from = { source: config.peftType };
   const { method, resolved, target } = prepareConfig(config, definition.defaultTargets, from);
-  if (target === undefined) {
+  if (target === undefined && method.everywhere !== true) {
     throw new ConfigError({
       code: "target_unspecified",
       summary: `${method.name} has no default targets for model_type ${definition.modelType}.`,
@@ -91,6 +91,7 @@ export function planAdapter(base: PretrainedModel, config: PeftConfig): AdapterP
     exclude: resolved["excludeModules"] as ModulePattern | undefined,
     modulesToSave,
     sites: method.sites,
+    followsTies: method.followsTies === true,
     head: "lm_head",
   });
   checkTying(module, targets, tying);

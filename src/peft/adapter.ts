@@ -1,11 +1,12 @@
 import { optionError, readOptions, type ReadOptionsSource, SPELL } from "../base/read-options.js";
 import { methods, type PeftConfig } from "../methods/index.js";
 import type { MethodDefinition, Place } from "../methods/method.js";
+import { type Module, namedModules, ownParameters, siteOf } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
 import type { AttachedAdapter, PlacedAttachment, ResolvedConfig } from "./attached-adapter.js";
-import { type Match, type ModulePattern, namesModule, patternValue } from "./match.js";
-import { attachCopies, MODULES_TO_SAVE } from "./module-copies.js";
+import { isWithin, type Match, type ModulePattern, namesModule, patternValue } from "./match.js";
+import { attachCopies, type CopyNaming, MODULES_TO_SAVE } from "./module-copies.js";
 import { AdapterScope, SiteScope } from "./site-scope.js";
 
 /** A model's names of modules, by table. */
@@ -89,6 +90,25 @@ export interface AdapterMatches {
   readonly modulesToSave: readonly Match[];
 }
 
+const isBias = (_module: Module, name: string): boolean => name === "bias";
+
+/** Biases are saved as the base's own: below `base_layer` where the method holds on to the module. */
+function biasNaming(adapted: boolean): CopyNaming {
+  const at = (path: string, key: string): string =>
+    `base_model.model.${path}.${adapted ? "base_layer." : ""}${key}`;
+  return { saved: at, live: (path, key, adapter) => `${at(path, key)}.${adapter}` };
+}
+
+/** Modules whose bias is trained beside the adapter: all, or those that the method holds on to. */
+function trainedBiases(root: Module, option: unknown, matches: AdapterMatches): Match[] {
+  if (option === undefined || option === "none") return [];
+  const all = [...namedModules(root)].map(([path, module]) => ({ path, module }));
+  return (option === "all" ? all : matches.targets).filter(
+    ({ path, module }) =>
+      ownParameters(module).some(([name]) => name === "bias") && !isWithin(path, matches.modulesToSave),
+  );
+}
+
 /** Puts a method at every matched module, and trained copies at the modules to save. */
 export function attachAdapter(
   method: MethodDefinition,
@@ -100,12 +120,13 @@ export function attachAdapter(
     readonly seed?: number;
     /** The model's `defaultTargets`. */
     readonly tables: DefaultTargets;
+    readonly root: Module;
   },
 ): AttachedAdapter {
-  const { name, seed, tables } = options;
+  const { name, seed, tables, root } = options;
   const places = matches.targets.map(({ path, module }): Place => ({
     path,
-    site: module.site()!,
+    site: siteOf(module, method.sites)!,
     named: (pattern) => namesModule(pattern, path),
   }));
   const complete = withModelDefaults(method, config, tables, places);
@@ -126,6 +147,12 @@ export function attachAdapter(
   const tied = config["ensureWeightTying"] === true ? { tied: new Map<Parameter, Parameter>() } : {};
   for (const { path, module } of matches.modulesToSave) {
     const copies = attachCopies(path, module, { adapter: name, naming: MODULES_TO_SAVE, ...tied });
+    attachments.push(...copies.attachments);
+    for (const [key, parameter] of copies.tensors) tensors.set(key, parameter);
+  }
+  for (const { path, module } of trainedBiases(root, complete["bias"], matches)) {
+    const adapted = matches.targets.some((target) => target.path === path);
+    const copies = attachCopies(path, module, { adapter: name, naming: biasNaming(adapted), wanted: isBias });
     attachments.push(...copies.attachments);
     for (const [key, parameter] of copies.tensors) tensors.set(key, parameter);
   }

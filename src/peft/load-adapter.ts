@@ -50,7 +50,7 @@ export async function loadAdapterFolder(
     const { config, baseModel } = readAdapterConfig(files.config, files.configPath);
     const tables = base.definition.defaultTargets;
     const from = { source: files.configPath, spelling: "snake_case" } as const;
-    const { method, resolved, target = [] } = prepareConfig(config, tables, from);
+    const { method, resolved, target } = prepareConfig(config, tables, from);
     const exclude = resolved["excludeModules"] as ModulePattern | undefined;
     const modulesToSave = withTied(
       base.module,
@@ -61,10 +61,11 @@ export async function loadAdapterFolder(
     try {
       targets = matchModules(base.module, {
         model: base.name,
-        target,
+        target: target ?? (method.everywhere === true ? undefined : []),
         exclude,
         modulesToSave,
         sites: method.sites,
+        followsTies: method.followsTies === true,
         head: "lm_head",
       });
     } catch (error) {
@@ -74,7 +75,11 @@ export async function loadAdapterFolder(
     const matches = { targets, modulesToSave };
     checkTying(base.module, targets, resolved["ensureWeightTying"] === true);
     const saved = modulesToSave.length === 0 ? undefined : modulesToSave.map(({ path: at }) => at);
-    adapter = attachAdapter(method, { ...resolved, modulesToSave: saved }, matches, { name, tables });
+    adapter = attachAdapter(method, { ...resolved, modulesToSave: saved }, matches, {
+      name,
+      tables,
+      root: base.module,
+    });
     const copies = baseCopies(base, files.weights, adapter);
     const found = new Map(
       [...files.weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),

@@ -1,6 +1,6 @@
 import { ConfigError, type Fact, TargetError, UnsupportedError } from "../base/errors.js";
 import { suggest } from "../base/suggest.js";
-import { type Module, namedModules } from "../nn/module.js";
+import { type Module, namedModules, siteOf } from "../nn/module.js";
 import type { SiteKind } from "../nn/site.js";
 import { tiedModules } from "./module-copies.js";
 
@@ -53,11 +53,14 @@ export function patternValue(patterns: Readonly<Record<string, number>>, path: s
   return key === undefined ? undefined : patterns[key];
 }
 
-/** Linear modules by the last part of their path, with counts: what a user can choose from. */
-function availableNames(root: Module): Map<string, number> {
+/** Modules that can be adapted, by the last part of their path, with counts: what a user can choose from. */
+function availableNames(
+  root: Module,
+  sites: readonly SiteKind[] = ["linear", "embedding"],
+): Map<string, number> {
   const names = new Map<string, number>();
   for (const [path, module] of namedModules(root)) {
-    if (module.site() === undefined) continue;
+    if (siteOf(module, sites) === undefined) continue;
     const name = path.split(".").at(-1)!;
     names.set(name, (names.get(name) ?? 0) + 1);
   }
@@ -115,15 +118,27 @@ export function matchModules(
   root: Module,
   options: {
     readonly model: string;
-    readonly target: ModulePattern;
+    /** Without it, every module that the method can hold on to. */
+    readonly target: ModulePattern | undefined;
     readonly exclude?: ModulePattern | undefined;
     /** Modules that are trained as a whole; nothing is adapted in them. */
     readonly modulesToSave?: readonly Match[];
     readonly sites: readonly SiteKind[];
     /** Path of the head, which `all-linear` leaves out. */
     readonly head: string;
+    /** Modules that share a parameter with a chosen one are chosen too. */
+    readonly followsTies?: boolean;
   },
 ): Match[] {
+  const found = matchTargets(root, options);
+  if (options.followsTies !== true) return found;
+  const tied = found.flatMap(({ module }) => tiedModules(root, module));
+  const others = new Map(tied.map(([path, module]) => [path, module]));
+  for (const { path } of found) others.delete(path);
+  return [...found, ...[...others].map(([path, module]) => ({ path, module }))];
+}
+
+function matchTargets(root: Module, options: Parameters<typeof matchModules>[1]): Match[] {
   const { target, exclude, sites, model } = options;
   const modules = [...namedModules(root)].filter(([path]) => path !== "");
   const excluded = exclude === undefined ? () => false : matcher(exclude, "excludeModules");
@@ -136,16 +151,26 @@ export function matchModules(
     if (unused.length > 0)
       throw notFound(root, model, "excludeModules", unused, new Map(entries.map((entry) => [entry, 0])));
   }
-  if (typeof target === "string" && target.toLowerCase() === ALL_LINEAR) {
-    return modules
+  const everywhere = target === undefined;
+  if (everywhere || (typeof target === "string" && target.toLowerCase() === ALL_LINEAR)) {
+    const places = modules
       .filter(
         ([path, module]) =>
-          module.site()?.kind === "linear" &&
-          path !== options.head &&
+          (everywhere || module.site()?.kind === "linear") &&
+          siteOf(module, sites) !== undefined &&
+          (everywhere || path !== options.head) &&
           !excluded(path) &&
           !isWithin(path, options.modulesToSave ?? []),
       )
       .map(([path, module]) => ({ path, module }));
+    if (places.length > 0) return places;
+    throw new TargetError({
+      code: "target_none",
+      summary: `${model} has no module that the method can adapt.`,
+      facts: [["kinds", sites.join(", ")]],
+      fixes: ["choose another method"],
+      fields: { model, sites },
+    });
   }
   const fits = matcher(target, "targetModules");
   const entries = typeof target === "string" ? [target] : target;
@@ -167,7 +192,7 @@ export function matchModules(
     );
   }
   const kept = chosen.filter(([path]) => !excluded(path) && !isWithin(path, options.modulesToSave ?? []));
-  const unsupported = kept.filter(([, module]) => !sites.includes(module.site()?.kind as SiteKind));
+  const unsupported = kept.filter(([, module]) => siteOf(module, sites) === undefined);
   if (unsupported.length > 0) {
     const [path, module] = unsupported[0]!;
     throw new TargetError({
@@ -175,7 +200,7 @@ export function matchModules(
       summary: `targetModules: ${path} is a ${module.kind}, which the method cannot adapt.`,
       facts: [
         ["kinds", sites.join(", ")],
-        ["can be adapted", counted(availableNames(root))],
+        ["can be adapted", counted(availableNames(root, sites)) || "none of its modules"],
       ],
       fields: { path, kind: module.kind },
     });

@@ -104,6 +104,14 @@ export class SiteScope implements Scope {
     return parameter;
   }
 
+  sharedParam(key: string, original: Parameter, make: () => Parameter): Parameter {
+    const known = this.once(`shared ${key}`, () => new Map<Parameter, Parameter>());
+    const parameter = known.get(original) ?? make();
+    known.set(original, parameter);
+    this.#common.tensors.set(`base_model.model.${this.place.path}.${key}`, parameter);
+    return parameter;
+  }
+
   state(key: string, tensor: HostTensor): Parameter {
     return this.#fixed(`base_model.model.${this.place.path}`, key, this.frozen(tensor));
   }

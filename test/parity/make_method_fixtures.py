@@ -24,8 +24,8 @@ import peft
 import torch
 import transformers
 from peft import (
-    AdaLoraConfig, BOFTConfig, FourierFTConfig, HRAConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig,
-    ShiraConfig, VeraConfig, get_peft_model,
+    AdaLoraConfig, BOFTConfig, FourierFTConfig, HRAConfig, IA3Config, LNTuningConfig, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig,
+    ShiraConfig, TrainableTokensConfig, VeraConfig, get_peft_model,
 )
 from peft.tuners.boft import layer as boft_layer
 from safetensors.torch import save_file
@@ -35,15 +35,15 @@ ROOT = Path("test/fixtures")
 OUT = ROOT / "methods"
 # Modules that cases adapt, by family; GPT-2 has its weights the other way round, which not every method of the reference takes.
 FAMILIES = dict(
-    llama=dict(two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
+    llama=dict(norms=["input_layernorm", "norm"], tokens=["embed_tokens"], two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
                ia3=["k_proj", "down_proj"], feedforward=["down_proj"]),
-    qwen2=dict(two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
+    qwen2=dict(norms=["post_attention_layernorm"], tokens=["embed_tokens"], two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
                embedding=["embed_tokens"],
                ia3=["k_proj", "down_proj"], feedforward=["down_proj"]),
-    gpt2=dict(two=["h.0.attn.c_attn", "h.1.mlp.c_proj"], attention=["c_attn"],
+    gpt2=dict(norms=["ln_1", "ln_f"], tokens=["wte"], two=["h.0.attn.c_attn", "h.1.mlp.c_proj"], attention=["c_attn"],
               ia3=["c_attn", "mlp.c_proj"], feedforward=["mlp.c_proj"]),
 )
-TURNED = {"lora-dora", "lora-bias", "lora-pissa", "ia3", "vera", "fourierft", "adalora"}
+TURNED = {"ln-tuning", "trainable-tokens", "lora-dora", "lora-bias", "lora-pissa", "ia3", "vera", "fourierft", "adalora"}
 LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.01, 5
 
 
@@ -58,6 +58,10 @@ def cases(names):
            dict(convert=True))
     yield ("lora-olora", LoraConfig(r=3, lora_alpha=2, init_lora_weights="olora", target_modules=ODD, use_rslora=True),
            dict(convert=True))
+    yield "lora-biases", LoraConfig(r=2, bias="all", target_modules=QV), dict(families={"qwen2"})
+    yield "vera-biases", VeraConfig(r=4, bias="vera_only", target_modules=QV), dict(families={"qwen2"})
+    yield "ln-tuning", LNTuningConfig(target_modules=names["norms"]), {}
+    yield "trainable-tokens", TrainableTokensConfig(token_indices=[50, 3, 7], target_modules=names["tokens"]), {}
     yield "ia3", IA3Config(target_modules=names["ia3"], feedforward_modules=names["feedforward"]), {}
     yield "loha", LoHaConfig(r=2, alpha=4, target_modules=ODD), {}
     yield "loha-dense", LoHaConfig(r=5, alpha=4, target_modules=ODD, rank_pattern={ODD[1]: 6}), {}
@@ -104,12 +108,70 @@ class BlockDiagonal:
         return torch.stack([torch.block_diag(*factor) for factor in blocks])
 
 
+def measure(model, trained, batch, save):
+    """Scores, gradients and what five steps make of the trained parameters. `save` is called when the model has run once, as some
+    methods bring their parameters into bounds there."""
+    expected = {}
+    with torch.no_grad():
+        expected["logits"] = model(**batch).logits[batch["attention_mask"].bool()]
+    save()
+    model(**batch).loss.backward()
+    for key, p in trained.items():
+        expected[f"grad.{key}"] = p.grad.clone()
+        p.grad = None
+    optimizer = torch.optim.AdamW(trained.values(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    for step in range(STEPS):
+        model(**batch).loss.backward()
+        optimizer.step()
+        if hasattr(getattr(model, "base_model", None), "update_and_allocate"):
+            model.base_model.update_and_allocate(step + 1)
+        optimizer.zero_grad()
+    with torch.no_grad():
+        model(**batch)
+        for key, p in trained.items():
+            expected[f"trained.{key}"] = p.detach().clone()
+    return expected
+
+
+def finish(model, folder, extra):
+    save_adapter(model, folder)
+    if "convert" in extra:
+        model.save_pretrained(folder / "converted", path_initial_model_for_weight_conversion=extra["initial"].name)
+        (folder / "converted" / "README.md").unlink()
+        tidy(folder / "converted")
+
+
+def bitfit(family):
+    """BitFit, which the reference does not have: the model itself with nothing but its biases trained."""
+    folder = OUT / family / "bitfit"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    facts = json.loads((ROOT / family / "facts.json").read_text())
+    batch = {key: torch.tensor(value) for key, value in facts["batch"].items()}
+    generator = torch.Generator().manual_seed(6)
+    model = AutoModelForCausalLM.from_pretrained(ROOT / family / "model", dtype=torch.float32).eval()
+    trained = {}
+    for key, p in model.named_parameters():
+        p.requires_grad_(key.endswith(".bias"))
+        if p.requires_grad:
+            p.data.add_(torch.randn(p.shape, generator=generator) * 0.1)
+            trained[f"base_model.model.{key.removesuffix('.bias')}.bitfit_bias.default"] = p
+    save_file({key.removesuffix(".default"): p.detach().clone() for key, p in trained.items()},
+              folder / "adapter_model.safetensors")
+    config = dict(peft_type="BITFIT", task_type="CAUSAL_LM", target_modules=None, base_model_name_or_path=None)
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True))
+    expected = measure(model, trained, batch, lambda: None)
+    with torch.no_grad():
+        expected["merged"] = model(**batch).logits[batch["attention_mask"].bool()]
+    save_file({key: value.contiguous() for key, value in expected.items()}, folder / "expected.safetensors")
+    return dict(family=family, case="bitfit", peft_type="BITFIT")
+
+
 def case(family, name, config, extra):
     folder = OUT / family / name
     shutil.rmtree(folder, ignore_errors=True)
     facts = json.loads((ROOT / family / "facts.json").read_text())
     batch = {key: torch.tensor(value) for key, value in facts["batch"].items()}
-    real = batch["attention_mask"].bool()
     torch.manual_seed(sum(map(ord, family + name)))
     generator = torch.Generator().manual_seed(len(name))
     base = AutoModelForCausalLM.from_pretrained(ROOT / family / "model", dtype=torch.float32)
@@ -121,37 +183,15 @@ def case(family, name, config, extra):
     if "convert" in extra:
         # The reference compares with the adapter as it started, which must not start again when it is loaded.
         start, config.init_lora_weights = config.init_lora_weights, True
-        initial = tempfile.TemporaryDirectory()
-        model.save_pretrained(initial.name)
+        extra = {**extra, "initial": tempfile.TemporaryDirectory()}
+        model.save_pretrained(extra["initial"].name)
         config.init_lora_weights = start
     trained = {key: p for key, p in model.named_parameters() if p.requires_grad}
     for p in trained.values():
         p.data.add_(torch.randn(p.shape, generator=generator) * extra.get("noise", 0.1))
-    expected = {}
+    expected = measure(model, trained, batch, lambda: finish(model, folder, extra))
     with torch.no_grad():
-        expected["logits"] = model(**batch).logits[real]
-    # After a forward pass, as some methods bring their parameters into bounds there.
-    save_adapter(model, folder)
-    if "convert" in extra:
-        model.save_pretrained(folder / "converted", path_initial_model_for_weight_conversion=initial.name)
-        (folder / "converted" / "README.md").unlink()
-        tidy(folder / "converted")
-    model(**batch).loss.backward()
-    for key, p in trained.items():
-        expected[f"grad.{key}"] = p.grad.clone()
-        p.grad = None
-    optimizer = torch.optim.AdamW(trained.values(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    for step in range(STEPS):
-        model(**batch).loss.backward()
-        optimizer.step()
-        if hasattr(model.base_model, "update_and_allocate"):
-            model.base_model.update_and_allocate(step + 1)
-        optimizer.zero_grad()
-    with torch.no_grad():
-        model(**batch)
-        for key, p in trained.items():
-            expected[f"trained.{key}"] = p.detach().clone()
-        expected["merged"] = model.merge_and_unload()(**batch).logits[real]
+        expected["merged"] = model.merge_and_unload()(**batch).logits[batch["attention_mask"].bool()]
     save_file({key: value.contiguous() for key, value in expected.items()}, folder / "expected.safetensors")
     return dict(family=family, case=name, peft_type=config.peft_type.value)
 
@@ -168,6 +208,9 @@ if __name__ == "__main__":
                 continue
             entry = dict(family=family, case=name, peft_type=config.peft_type.value)
             made.append(case(family, name, config, extra) if chosen == [] or name in chosen else entry)
+    for family in ["qwen2", "gpt2"]:
+        entry = dict(family=family, case="bitfit", peft_type="BITFIT")
+        made.append(bitfit(family) if chosen == [] or "bitfit" in chosen else entry)
     versions = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
     settings = dict(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, steps=STEPS)
     manifest.write_text(json.dumps(dict(versions=versions, settings=settings, cases=made), indent=1))

@@ -32,6 +32,9 @@ const readJson = (path: string): unknown => JSON.parse(readFileSync(path, "utf8"
 const { settings, cases } = readJson(join(root, "manifest.json")) as Manifest;
 const families = [...new Set(cases.map(({ family }) => family))];
 
+/** Python trains biases of the base in place, so they keep their name there. */
+const inPython = (name: string): string => name.replace(/\.bias\.default$/, ".bias");
+
 let engine: Engine;
 const temporary = mkdtempSync(join(tmpdir(), "peft-methods-"));
 beforeAll(async () => {
@@ -74,10 +77,13 @@ describe.each(families)("%s", (family) => {
       expectClose("logits", await scores(base), tensor("logits"));
       const trained = model.trainableParameters();
       const names = [...expected.tensors.keys()].filter((name) => name.startsWith("grad."));
-      expect(trained.map(({ name }) => `grad.${name}`).sort()).toEqual(names.sort());
+      expect(trained.map(({ name }) => `grad.${inPython(name)}`).sort()).toEqual(names.sort());
       await model.backward(batch);
       for (const { name, grad } of trained) {
-        expectClose(`gradient of ${name}`, grad!, tensor(`grad.${name}`), { absolute: 1e-5, relative: 1e-3 });
+        expectClose(`gradient of ${name}`, grad!, tensor(`grad.${inPython(name)}`), {
+          absolute: 1e-5,
+          relative: 1e-3,
+        });
       }
       for (const parameter of trained) parameter.grad = undefined;
       const optimizer = new AdamW(trained, {
@@ -92,12 +98,14 @@ describe.each(families)("%s", (family) => {
       }
       for (const { name, data } of trained) {
         // Where a gradient is noise, Adam makes a full step of its sign: only entries above noise are compared.
-        const gradient = tensor(`grad.${name}`);
+        const gradient = tensor(`grad.${inPython(name)}`);
         const clear = (values: Float32Array) => values.map((v, i) => (Math.abs(gradient[i]!) > 1e-4 ? v : 0));
-        expectClose(`trained ${name}`, clear(data), clear(tensor(`trained.${name}`)), { absolute: 5e-4 });
+        expectClose(`trained ${name}`, clear(data), clear(tensor(`trained.${inPython(name)}`)), {
+          absolute: 5e-4,
+        });
       }
       // Put where Python arrived, so that what is compared is the merge alone.
-      for (const { name, data } of trained) data.set(tensor(`trained.${name}`));
+      for (const { name, data } of trained) data.set(tensor(`trained.${inPython(name)}`));
       await model.mergeAndUnload();
       expectClose("merged", await scores(base), tensor("merged"), { absolute: 5e-4 });
       await base.close();
@@ -141,7 +149,7 @@ describe.each(families)("%s", (family) => {
         [out, folder].map((path) => openSafetensors(join(path, "adapter_model.safetensors"))),
       );
       // Python writes the weight of an adapted embedding too.
-      const keys = [...theirs!.tensors.keys()].filter((key) => !key.includes(".base_layer."));
+      const keys = [...theirs!.tensors.keys()].filter((key) => !key.endsWith(".base_layer.weight"));
       expect([...ours!.tensors.keys()].sort()).toEqual(keys.sort());
       for (const key of keys) expect(ours!.read(key), key).toEqual(theirs!.read(key));
       const written = readJson(join(out, "adapter_config.json")) as Record<string, unknown>;
@@ -161,7 +169,7 @@ describe.each(families)("%s", (family) => {
       expect(new Map([...tensors].map(([key, { shape }]) => [key, shape]))).toEqual(
         new Map(
           [...theirs.tensors].flatMap(([key, { shape }]) =>
-            key.includes(".base_layer.") ? [] : [[key, shape] as const],
+            key.endsWith(".base_layer.weight") ? [] : [[key, shape] as const],
           ),
         ),
       );
@@ -173,7 +181,7 @@ describe.each(families)("%s", (family) => {
       // Tensors that nobody trains are drawn as Python draws them.
       for (const [key, parameter] of tensors)
         if (fixed.has(parameter))
-          expectClose(key, parameter.data, theirs.read(key).data as Float32Array, { absolute: 1e-7 });
+          expectClose(key, parameter.data, theirs.read(key).data as Float32Array, { absolute: 0 });
       await base.close();
     });
   });
