@@ -8,26 +8,25 @@ type Sizes = Pick<AttentionStage, "heads" | "keyValueHeads" | "headDim" | "scale
 
 /** Graphs of attention for T queries over S keys of one row. */
 export interface AttentionGraphs {
-  /** Inputs query, key, value and, where masked, the mask (G T, S); output context. */
+  /** Inputs query, key, value and, where masked, the mask (T, S); output context. */
   readonly forward: Graph;
   /** Inputs as above, then d context and, where accumulating, d key and d value so far; outputs d query, d key, d value. */
   readonly backward: Graph;
 }
 
 /**
- * context = softmax(cap(scale · Q Kᵀ) + mask) V, the G = H / K query heads of one key/value head as rows of one product, so that
- * keys and values are never repeated.
+ * context = softmax(cap(scale · Q Kᵀ) + mask) V. The G = H / K query heads of a key/value head share its keys and values by
+ * broadcasting, so these are never repeated, and the products of all heads can run side by side.
  */
 function attend(query: Value, key: Value, value: Value, mask: Value | undefined, sizes: Sizes): Value {
   const { heads, keyValueHeads: K, headDim: d, scale } = sizes;
   const G = heads / K;
-  const rows = f.transpose(f.reshape(query, { shape: ["T", K, G, d] }), { axes: [1, 2, 0, 3] }); // (K, G, T, d)
-  const q = f.reshape(rows, { shape: [K, "GT", d] });
-  const k = f.transpose(f.reshape(key, { shape: ["S", K, d] }), { axes: [1, 0, 2] }); // (K, S, d)
-  const v = f.transpose(f.reshape(value, { shape: ["S", K, d] }), { axes: [1, 0, 2] });
-  const scores = softCap(f, f.matmul(q, k, { transposeB: true, alpha: scale }), sizes.cap); // (K, GT, S)
+  const q = f.transpose(f.reshape(query, { shape: ["T", K, G, d] }), { axes: [1, 2, 0, 3] }); // (K, G, T, d)
+  const k = f.transpose(f.reshape(key, { shape: ["S", K, 1, d] }), { axes: [1, 2, 0, 3] }); // (K, 1, S, d)
+  const v = f.transpose(f.reshape(value, { shape: ["S", K, 1, d] }), { axes: [1, 2, 0, 3] });
+  const scores = softCap(f, f.matmul(q, k, { transposeB: true, alpha: scale }), sizes.cap); // (K, G, T, S)
   const weights = f.softmax(mask === undefined ? scores : f.add(scores, mask));
-  const context = f.reshape(f.matmul(weights, v, {}), { shape: [K, G, "T", d] });
+  const context = f.matmul(weights, v, {}); // (K, G, T, d)
   return f.reshape(f.transpose(context, { axes: [2, 0, 1, 3] }), { shape: ["T", heads * d] });
 }
 
@@ -42,7 +41,7 @@ export function attentionGraphs(
   const query = input("query", "T", heads * headDim);
   const key = input("key", "S", keyValueHeads * headDim);
   const value = input("value", "S", keyValueHeads * headDim);
-  const mask = options.masked ? input("mask", "GT", "S") : undefined;
+  const mask = options.masked ? input("mask", "T", "S") : undefined;
   const context = attend(query, key, value, mask, sizes);
   const inputs = mask === undefined ? [query, key, value] : [query, key, value, mask];
   const dContext = input("d_context", "T", heads * headDim);

@@ -68,21 +68,21 @@ export class AttentionRunner {
   }
   readonly #sessions = new Map<string, Promise<Session>>();
 
-  /** Mask (G T, S) of T queries whose first one stands at key `first`: 0 where seen, −∞ elsewhere. */
-  #mask(groups: number, count: number, keys: number, first: number, window: number): HostTensor {
-    const name = [groups, count, keys, first, window].join();
+  /** Mask (T, S) of T queries whose first one stands at key `first`: 0 where seen, −∞ elsewhere. */
+  #mask(count: number, keys: number, first: number, window: number): HostTensor {
+    const name = [count, keys, first, window].join();
     let mask = this.#masks.get(name);
     if (mask === undefined) {
-      const data = new Float32Array(groups * count * keys).fill(-Infinity);
-      for (let row = 0; row < groups * count; row += 1) {
-        const position = first + (row % count);
+      const data = new Float32Array(count * keys).fill(-Infinity);
+      for (let row = 0; row < count; row += 1) {
+        const position = first + row;
         data.fill(
           0,
           row * keys + Math.max(0, position - window + 1),
           row * keys + Math.min(keys, position + 1),
         );
       }
-      mask = hostTensor("float32", [groups * count, keys], data);
+      mask = hostTensor("float32", [count, keys], data);
       if (this.#masks.size >= 64) this.#masks.clear();
       this.#masks.set(name, mask);
     }
@@ -91,7 +91,7 @@ export class AttentionRunner {
 
   /** Tiles of one row that has `past` tokens in the cache or virtual ones; queries are counted over the batch. */
   #rowTiles(stage: AttentionStage, start: number, end: number, past: number): Tile[] {
-    const { causal, heads, keyValueHeads } = stage;
+    const { causal } = stage;
     const window = stage.window ?? Infinity;
     // Tiles of equal size, so that a row just over the limit is not cut into a large and a tiny one.
     const size = Math.ceil((end - start) / Math.ceil((end - start) / TILE));
@@ -102,9 +102,7 @@ export class AttentionRunner {
       const low = Math.max(0, first - window + 1);
       const high = past + (causal ? to : end) - start;
       const masked = causal && to - from > 1;
-      const mask = masked
-        ? this.#mask(heads / keyValueHeads, to - from, high - low, first - low, window)
-        : undefined;
+      const mask = masked ? this.#mask(to - from, high - low, first - low, window) : undefined;
       tiles.push({ queries: [from, to], keys: [low, high], mask });
     }
     return tiles;
@@ -114,9 +112,8 @@ export class AttentionRunner {
   #groupMask(stage: AttentionStage, lengths: readonly number[], past: number): HostTensor {
     const total = lengths.reduce((sum, length) => sum + length, 0);
     const keys = past + total;
-    const groups = stage.heads / stage.keyValueHeads;
     const window = stage.window ?? Infinity;
-    const data = new Float32Array(groups * total * keys).fill(-Infinity);
+    const data = new Float32Array(total * keys).fill(-Infinity);
     let start = 0;
     for (const length of lengths) {
       for (let t = 0; t < length; t += 1) {
@@ -124,15 +121,13 @@ export class AttentionRunner {
         const low = stage.causal ? Math.max(0, past + t - window + 1) : 0;
         const from = past + start + Math.max(0, low - past);
         const to = past + start + (stage.causal ? t + 1 : length);
-        for (let g = 0; g < groups; g += 1) {
-          const row = (g * total + start + t) * keys;
-          data.fill(0, row + Math.min(low, past), row + past);
-          data.fill(0, row + from, row + to);
-        }
+        const row = (start + t) * keys;
+        data.fill(0, row + Math.min(low, past), row + past);
+        data.fill(0, row + from, row + to);
       }
       start += length;
     }
-    return hostTensor("float32", [groups * total, keys], data);
+    return hostTensor("float32", [total, keys], data);
   }
 
   /** Rows put together where they are short; without a cache the plan depends on the batch alone, so the layers share it. */
