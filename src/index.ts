@@ -15,6 +15,7 @@ export {
   type ProblemType,
   SequenceClassifier,
 } from "./auto/sequence-classifier.js";
+export type { Answer, Answers } from "./auto/answers.js";
 export { TokenClassifier, type TokenClassifierOutput } from "./auto/token-classifier.js";
 export { QuestionAnswerer, type QuestionBatch, type QuestionOutput } from "./auto/question-answerer.js";
 export {
@@ -57,10 +58,25 @@ export { Dataset, type DatasetSummary, encodeDataset } from "./text/dataset.js";
 export type { EncodedExample, EncodingOptions } from "./text/encode-example.js";
 export type { Columns, Example, Row } from "./text/rows.js";
 
+export { findLabels, type LabelSet } from "./text/label-set.js";
+export { encodeTaskDataset, type TaskEncodingOptions } from "./text/task-dataset.js";
+export { type LabelledTask, readTaskExamples, type TaskExample } from "./text/task-rows.js";
+
 // Training
 export { AdamW, type OptimizerState } from "./train/adamw.js";
 export { clipGradNorm, gradientNorm } from "./train/clip.js";
 export type { TrainEvent } from "./train/event.js";
+export {
+  accuracy,
+  macroF1,
+  matthews,
+  type Metrics,
+  metricsOf,
+  pearson,
+  spansOf,
+  spearman,
+  weightedF1,
+} from "./train/metrics.js";
 export { getScheduler, type ScheduleName, type Scheduler } from "./train/schedule.js";
 export { evaluate, train, type TrainRunOptions } from "./train/train.js";
 export type { TrainOptions } from "./train/train-options.js";

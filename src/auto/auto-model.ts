@@ -130,3 +130,12 @@ export const AutoModelForQuestionAnswering = autoModel(
  * const { data } = await model.embed({ inputIds: [[101, 7592, 102]] });
  */
 export const AutoModel = autoModel("FEATURE_EXTRACTION", (parts) => new FeatureExtractor(parts));
+
+/** Models by task. */
+export const autoModels = {
+  CAUSAL_LM: AutoModelForCausalLM,
+  SEQ_CLS: AutoModelForSequenceClassification,
+  TOKEN_CLS: AutoModelForTokenClassification,
+  QUESTION_ANS: AutoModelForQuestionAnswering,
+  FEATURE_EXTRACTION: AutoModel,
+};

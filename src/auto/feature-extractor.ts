@@ -2,7 +2,7 @@ import type { HostTensor } from "../base/host-tensor.js";
 import { TaskHead } from "../nn/task-head.js";
 import type { SummedLoss } from "../nn/task-loss.js";
 import type { PackedTokens, TokenInputs } from "../text/collate.js";
-import { HeadedModel, type LossOfScores, padScores, type PreparedBatch, readRows } from "./headed-model.js";
+import { HeadedModel, type Judge, padScores, type PreparedBatch, readRows } from "./headed-model.js";
 import type { ForwardOptions, ModelOutput, PlainTensor, PretrainedModelParts } from "./pretrained-model.js";
 
 /** How the hidden states of a text become one vector: their mean, the first (CLS) or the last. */
@@ -77,11 +77,8 @@ export class FeatureExtractor extends HeadedModel<FeatureBatch, FeatureOutput> {
     return { data, dims: [rows, width] };
   }
 
-  protected override lossOf(
-    { lossOf }: FeatureBatch,
-    { rowOffsets }: PackedTokens,
-  ): LossOfScores | undefined {
-    return lossOf && ((hidden) => lossOf(hidden, rowOffsets, this.module.hidden.width));
+  protected override judge({ lossOf }: FeatureBatch, { rowOffsets }: PackedTokens): Judge | undefined {
+    return lossOf && { loss: (hidden) => lossOf(hidden, rowOffsets, this.module.hidden.width) };
   }
 
   protected override async output(

@@ -1,4 +1,5 @@
 import type { HostTensor } from "../base/host-tensor.js";
+import type { Answers } from "./answers.js";
 import type { SummedLoss } from "../nn/task-loss.js";
 import { TaskHead } from "../nn/task-head.js";
 import { type PackedTokens, packTokens, type TokenInputs } from "../text/collate.js";
@@ -12,8 +13,13 @@ import {
   type PretrainedModelParts,
 } from "./pretrained-model.js";
 
-/** The loss of a batch, once its scores are there. */
-export type LossOfScores = (scores: Float32Array) => SummedLoss;
+/** What a batch has labels for. */
+export interface Judge {
+  /** The loss, once the scores are there. */
+  readonly loss: (scores: Float32Array) => SummedLoss;
+  /** What the scores answer, beside what is right; absent where nothing but the loss is measured. */
+  readonly answers?: (scores: Float32Array) => Answers;
+}
 
 /** A batch that is ready to be run. */
 export interface PreparedBatch {
@@ -21,7 +27,7 @@ export interface PreparedBatch {
   /** Hidden rows that the head reads. */
   readonly rows: Int32Array;
   /** Absent where the batch has no labels. */
-  readonly loss: LossOfScores | undefined;
+  readonly judge: Judge | undefined;
 }
 
 /** A model whose head scores a few hidden rows, with a loss over these scores. */
@@ -36,8 +42,8 @@ export abstract class HeadedModel<
     this.head = new TaskHead(this.runner, (t, hidden) => this.module.head(t, hidden));
   }
 
-  /** The loss of a batch from its labels, which are checked first. */
-  protected abstract lossOf(inputs: Inputs, packed: PackedTokens): LossOfScores | undefined;
+  /** What the labels of a batch, which are checked first, say about its scores. */
+  protected abstract judge(inputs: Inputs, packed: PackedTokens): Judge | undefined;
 
   /** The answer of `forward`. */
   protected abstract output(
@@ -62,7 +68,7 @@ export abstract class HeadedModel<
     this.assertOpen();
     const vocabularySize = this.module.inputEmbedding?.vocabularySize ?? Infinity;
     const packed = packTokens(inputs, { vocabularySize, maxLength: this.contextLength });
-    return { packed, rows: readRows(this.module.reads, packed), loss: this.lossOf(inputs, packed) };
+    return { packed, rows: readRows(this.module.reads, packed), judge: this.judge(inputs, packed) };
   }
 
   /**
@@ -75,8 +81,8 @@ export abstract class HeadedModel<
     const pass = await this.runner.forward(prepared.packed, { signal: options.signal });
     try {
       const scores = await this.head.forward(pass.hidden, prepared.rows, options);
-      const { sum, count } = prepared.loss?.(scores) ?? { sum: 0, count: 0 };
-      const loss = prepared.loss === undefined ? undefined : sum / count;
+      const { sum, count } = prepared.judge?.loss(scores) ?? { sum: 0, count: 0 };
+      const loss = prepared.judge === undefined ? undefined : sum / count;
       return await this.output(prepared, scores, loss, pass.hidden);
     } finally {
       pass.release();
@@ -84,25 +90,26 @@ export abstract class HeadedModel<
   }
 
   override async evaluate(inputs: Inputs, options: ForwardOptions = {}): Promise<Evaluation> {
-    const { packed, rows, loss } = this.#prepare(inputs);
-    if (loss === undefined) return { loss: 0, supervisedTokens: 0 };
+    const { packed, rows, judge } = this.#prepare(inputs);
+    if (judge === undefined) return { loss: 0, supervisedTokens: 0 };
     const pass = await this.runner.forward(packed, { signal: options.signal });
     try {
-      const { sum, count } = loss(await this.head.forward(pass.hidden, rows, options));
-      return { loss: sum, supervisedTokens: count };
+      const scores = await this.head.forward(pass.hidden, rows, options);
+      const { sum, count } = judge.loss(scores);
+      return { loss: sum, supervisedTokens: count, answers: judge.answers?.(scores) };
     } finally {
       pass.release();
     }
   }
 
   override async backward(inputs: Inputs, options: BackwardOptions = {}): Promise<BackwardOutput> {
-    const { packed, rows, loss } = this.#prepare(inputs);
+    const { packed, rows, judge } = this.#prepare(inputs);
     const tokens = packed.tokens.length;
-    if (loss === undefined) return { loss: 0, supervisedTokens: 0, tokens };
+    if (judge === undefined) return { loss: 0, supervisedTokens: 0, tokens };
     const run = { training: true, seed: options.seed, signal: options.signal };
     const pass = await this.runner.forward(packed, { ...run, gradients: true });
     try {
-      const { sum, count, gradient } = loss(await this.head.forward(pass.hidden, rows, run));
+      const { sum, count, gradient } = judge.loss(await this.head.forward(pass.hidden, rows, run));
       if (count === 0) return { loss: 0, supervisedTokens: 0, tokens };
       const weight = 1 / (options.normalizer ?? count);
       const slope = gradient.map((value) => value * weight);

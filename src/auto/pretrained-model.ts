@@ -6,8 +6,9 @@ import type { Parameter } from "../nn/parameter.js";
 import type { RawConfig } from "../nn/raw-config.js";
 import { Runner, type RunnerOptions } from "../nn/runner.js";
 import type { Engine } from "../runtime/engine.js";
-import type { Batch, PackedBatch } from "../text/collate.js";
+import type { PackedBatch, TaskBatch } from "../text/collate.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import type { Answers } from "./answers.js";
 import type { WeightDType } from "./load-weights.js";
 import { saveModel } from "./save-model.js";
 
@@ -48,6 +49,8 @@ export interface BackwardOutput {
 export interface Evaluation {
   readonly loss: number;
   readonly supervisedTokens: number;
+  /** What was answered, row by row, for tasks that are measured by more than their loss. */
+  readonly answers?: Answers | undefined;
 }
 
 export interface PretrainedModelParts {
@@ -95,13 +98,13 @@ export abstract class PretrainedModel {
   }
 
   /** Output, and the mean loss where there are labels, without dropout and without gradients. */
-  abstract forward(batch: Batch | PackedBatch, options?: ForwardOptions): Promise<ModelOutput>;
+  abstract forward(batch: TaskBatch | PackedBatch, options?: ForwardOptions): Promise<ModelOutput>;
 
   /** Loss and gradients: adds dL/dW to `parameter.grad` of every trainable parameter, with dropout on. */
-  abstract backward(batch: Batch | PackedBatch, options?: BackwardOptions): Promise<BackwardOutput>;
+  abstract backward(batch: TaskBatch | PackedBatch, options?: BackwardOptions): Promise<BackwardOutput>;
 
   /** Summed loss of a batch and what it is summed over, without gradients. */
-  abstract evaluate(batch: Batch | PackedBatch, options?: ForwardOptions): Promise<Evaluation>;
+  abstract evaluate(batch: TaskBatch | PackedBatch, options?: ForwardOptions): Promise<Evaluation>;
 
   get modelType(): string {
     return this.definition.modelType;

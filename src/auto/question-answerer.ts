@@ -1,7 +1,7 @@
 import { ShapeError } from "../base/errors.js";
 import { NO_LABEL, spanLoss } from "../nn/task-loss.js";
 import type { PackedTokens, TokenInputs } from "../text/collate.js";
-import { HeadedModel, type LossOfScores, padScores, type PreparedBatch } from "./headed-model.js";
+import { HeadedModel, type Judge, padScores, type PreparedBatch } from "./headed-model.js";
 import type { ModelOutput, PlainTensor } from "./pretrained-model.js";
 
 /** Questions with their contexts, and where the answers lie. */
@@ -21,7 +21,7 @@ export interface QuestionOutput extends ModelOutput {
 export class QuestionAnswerer extends HeadedModel<QuestionBatch, QuestionOutput> {
   readonly taskType = "QUESTION_ANS";
 
-  protected override lossOf(inputs: QuestionBatch, packed: PackedTokens): LossOfScores | undefined {
+  protected override judge(inputs: QuestionBatch, packed: PackedTokens): Judge | undefined {
     const { startPositions, endPositions } = inputs;
     if (startPositions === undefined && endPositions === undefined) return undefined;
     const columns = { startPositions, endPositions };
@@ -38,7 +38,17 @@ export class QuestionAnswerer extends HeadedModel<QuestionBatch, QuestionOutput>
         column >= packed.padded ? NO_LABEL : (tokenAt.get(row * packed.padded + column) ?? NO_LABEL),
       );
     });
-    return (scores) => spanLoss(scores, packed.rowOffsets, starts!, ends!);
+    return {
+      loss: (scores) => spanLoss(scores, packed.rowOffsets, starts!, ends!),
+      answers: (scores) => ({
+        kind: "span",
+        labels: [],
+        rows: Array.from({ length: packed.rows }, (_, row) => ({
+          predicted: bestSpan(scores, packed.rowOffsets[row]!, packed.rowOffsets[row + 1]!),
+          expected: [starts![row]!, ends![row]!],
+        })).filter(({ expected }) => !expected.includes(NO_LABEL)),
+      }),
+    };
   }
 
   protected override output(
@@ -57,4 +67,20 @@ export class QuestionAnswerer extends HeadedModel<QuestionBatch, QuestionOutput>
     };
     return { startLogits: column(0), endLogits: column(1), loss };
   }
+}
+
+/** Longest answer in tokens that is looked for. */
+const LONGEST_ANSWER = 30;
+
+/** The first and last token of the likeliest answer within tokens `from` … `to` − 1. */
+export function bestSpan(scores: ArrayLike<number>, from: number, to: number): [start: number, end: number] {
+  let best: [number, number] = [from, from];
+  let top = -Infinity;
+  for (let start = from; start < to; start += 1) {
+    for (let end = start; end < Math.min(to, start + LONGEST_ANSWER); end += 1) {
+      const score = scores[2 * start]! + scores[2 * end + 1]!;
+      if (score > top) [top, best] = [score, [start, end]];
+    }
+  }
+  return best;
 }

@@ -1,7 +1,8 @@
 import { ConfigError, ShapeError } from "../base/errors.js";
 import { binaryCrossEntropyLoss, crossEntropyLoss, squaredErrorLoss } from "../nn/task-loss.js";
 import type { PackedTokens, Rows, TokenInputs } from "../text/collate.js";
-import { HeadedModel, type LossOfScores, type PreparedBatch } from "./headed-model.js";
+import { type Answers, likeliest } from "./answers.js";
+import { HeadedModel, type Judge, type PreparedBatch } from "./headed-model.js";
 import type { ModelOutput, PlainTensor } from "./pretrained-model.js";
 
 /** A batch of texts with their classes. */
@@ -45,7 +46,7 @@ export class SequenceClassifier extends HeadedModel<ClassificationBatch, Classif
     });
   }
 
-  protected override lossOf(inputs: ClassificationBatch, { rows }: PackedTokens): LossOfScores | undefined {
+  protected override judge(inputs: ClassificationBatch, { rows }: PackedTokens): Judge | undefined {
     const { labels } = inputs;
     if (labels === undefined) return undefined;
     if (labels.length !== rows)
@@ -62,7 +63,15 @@ export class SequenceClassifier extends HeadedModel<ClassificationBatch, Classif
         throw shape(`labels: row ${row} is ${list[row]}; the model has classes 0 to ${classes - 1}.`, {
           row,
         });
-      return (scores) => crossEntropyLoss(scores, list);
+      return {
+        loss: (scores) => crossEntropyLoss(scores, list),
+        answers: (scores) =>
+          this.#answers(
+            "class",
+            (row) => [likeliest(scores, row * classes, classes)],
+            [...list.entries()].filter(([, label]) => label !== -100).map(([at, label]) => [at, [label]]),
+          ),
+      };
     }
     const targets = isRows(labels)
       ? labels.flatMap((row) => Array.from(row, Number))
@@ -73,9 +82,29 @@ export class SequenceClassifier extends HeadedModel<ClassificationBatch, Classif
         { rows, classes },
       );
     }
-    return kind === "regression"
-      ? (scores) => squaredErrorLoss(scores, targets, rows)
-      : (scores) => binaryCrossEntropyLoss(scores, targets, rows);
+    const part = (values: ArrayLike<number>, row: number): number[] =>
+      Array.from({ length: classes }, (_, i) => values[row * classes + i]!);
+    const expected = Array.from({ length: rows }, (_, row): [number, number[]] => [row, part(targets, row)]);
+    if (kind === "regression") {
+      return {
+        loss: (scores) => squaredErrorLoss(scores, targets, rows),
+        answers: (scores) => this.#answers("number", (row) => part(scores, row), expected),
+      };
+    }
+    return {
+      loss: (scores) => binaryCrossEntropyLoss(scores, targets, rows),
+      answers: (scores) =>
+        this.#answers("classes", (row) => part(scores, row).map((score) => Number(score > 0)), expected),
+    };
+  }
+
+  #answers(
+    kind: Answers["kind"],
+    predicted: (row: number) => number[],
+    expected: readonly (readonly [row: number, labels: readonly number[]])[],
+  ): Answers {
+    const rows = expected.map(([row, labels]) => ({ predicted: predicted(row), expected: labels }));
+    return { kind, labels: this.labels, rows };
   }
 
   protected override output(

@@ -1,7 +1,8 @@
 import { ShapeError } from "../base/errors.js";
 import { crossEntropyLoss } from "../nn/task-loss.js";
 import { type Batch, type PackedTokens, tokenLabels } from "../text/collate.js";
-import { HeadedModel, type LossOfScores, padScores, type PreparedBatch } from "./headed-model.js";
+import { likeliest } from "./answers.js";
+import { HeadedModel, type Judge, padScores, type PreparedBatch } from "./headed-model.js";
 import type { ModelOutput, PlainTensor } from "./pretrained-model.js";
 
 export interface TokenClassifierOutput extends ModelOutput {
@@ -13,7 +14,7 @@ export interface TokenClassifierOutput extends ModelOutput {
 export class TokenClassifier extends HeadedModel<Batch, TokenClassifierOutput> {
   readonly taskType = "TOKEN_CLS";
 
-  protected override lossOf(inputs: Batch, packed: PackedTokens): LossOfScores | undefined {
+  protected override judge(inputs: Batch, packed: PackedTokens): Judge | undefined {
     if (inputs.labels === undefined) return undefined;
     const labels = tokenLabels(packed, inputs.inputIds, inputs.labels);
     const classes = this.config.labelCount();
@@ -28,7 +29,23 @@ export class TokenClassifier extends HeadedModel<Batch, TokenClassifierOutput> {
         fields: { row, label: labels[at], classes },
       });
     }
-    return (scores) => crossEntropyLoss(scores, labels);
+    return {
+      loss: (scores) => crossEntropyLoss(scores, labels),
+      answers: (scores) => ({
+        kind: "tags",
+        labels: this.labels,
+        rows: Array.from({ length: packed.rows }, (_, row) => {
+          const tokens = Array.from(
+            { length: packed.rowOffsets[row + 1]! - packed.rowOffsets[row]! },
+            (__, i) => packed.rowOffsets[row]! + i,
+          ).filter((token) => labels[token] !== -100);
+          return {
+            predicted: tokens.map((token) => likeliest(scores, token * classes, classes)),
+            expected: tokens.map((token) => labels[token]!),
+          };
+        }),
+      }),
+    };
   }
 
   protected override output(

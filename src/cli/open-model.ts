@@ -1,25 +1,109 @@
-import { AutoModelForCausalLM } from "../auto/auto-model.js";
-import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { autoModels } from "../auto/auto-model.js";
+import { CausalLanguageModel } from "../auto/causal-language-model.js";
+import type { LabelOptions } from "../auto/label-options.js";
 import type { WeightDType } from "../auto/load-weights.js";
+import { findModel } from "../auto/open-pretrained.js";
+import type { PretrainedModel } from "../auto/pretrained-model.js";
+import type { ProblemType } from "../auto/sequence-classifier.js";
+import { ConfigError } from "../base/errors.js";
+import { openCheckpoint } from "../files/checkpoint.js";
+import { resolveModel } from "../files/hub.js";
+import { readJsonObject } from "../files/json-file.js";
+import { type TaskType, taskOfCheckpoint } from "../models/model.js";
 import { PeftModel } from "../peft/peft-model.js";
 import { modelPath } from "./embedded.js";
 import type { Terminal } from "./terminal.js";
 
-/** Opens a base model, with an adapter where one is named. */
+interface Opened<Base> {
+  readonly base: Base;
+  readonly model: PeftModel | undefined;
+}
+
+export interface OpenOptions {
+  readonly terminal: Terminal;
+  readonly dtype?: WeightDType;
+  readonly signal: AbortSignal;
+}
+
+/** The task that an adapter was trained for and the labels it was given, where its folder says so. */
+async function adapterFacts(adapter: string): Promise<{ task?: TaskType; labels: LabelOptions }> {
+  const folder = await resolveModel(adapter);
+  if (!existsSync(join(folder, "adapter_config.json"))) return { labels: {} };
+  const { task_type: task } = await readJsonObject(join(folder, "adapter_config.json"));
+  const known = typeof task === "string" && Object.hasOwn(autoModels, task);
+  const labelFile = join(folder, "labels.json");
+  const facts = existsSync(labelFile) ? await readJsonObject(labelFile) : {};
+  return {
+    ...(known ? { task: task as TaskType } : {}),
+    labels: {
+      id2label: facts["id2label"] as Record<number, string> | undefined,
+      problemType: (facts["problem_type"] ?? undefined) as ProblemType | undefined,
+    },
+  };
+}
+
+/** What the config of a model says: the task it was saved for, and names of its labels. */
+export async function modelFacts(name: string): Promise<{ task: TaskType; labels: string[] | undefined }> {
+  const checkpoint = await openCheckpoint(await resolveModel(modelPath(name)));
+  try {
+    const config = checkpoint.config();
+    const named = config["id2label"] as Readonly<Record<string, string>> | undefined;
+    const labels = named === undefined ? undefined : Object.keys(named).map((_, i) => String(named[i]));
+    return { task: taskOfCheckpoint(findModel(config, checkpoint.path), config), labels };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+/** Opens a base model with the head of its task, with an adapter where one is named. */
 export async function openModel(
   name: string,
   adapter: string | undefined,
-  options: { readonly terminal: Terminal; readonly dtype?: WeightDType; readonly signal: AbortSignal },
-): Promise<{ base: CausalLanguageModel; model: PeftModel | undefined }> {
+  options: OpenOptions,
+): Promise<Opened<PretrainedModel>> {
   const { terminal, dtype = "auto", signal } = options;
-  const onWarning = (text: string): void => terminal.note(`warning: ${text}`);
-  const base = await AutoModelForCausalLM.fromPretrained(modelPath(name), { dtype, signal, onWarning });
+  const facts = adapter === undefined ? { labels: {} } : await adapterFacts(adapter);
+  const task = facts.task ?? (await modelFacts(name)).task;
+  const warnings: string[] = [];
+  const base = await autoModels[task].fromPretrained(modelPath(name), {
+    ...facts.labels,
+    dtype,
+    signal,
+    onWarning: (text: string) => warnings.push(text),
+  });
   try {
     const model = adapter === undefined ? undefined : await PeftModel.fromPretrained(base, adapter);
-    for (const { text } of model?.warnings ?? []) onWarning(text);
+    // A head that starts at random is no news where the adapter brings its own.
+    const news =
+      adapter === undefined ? warnings : warnings.filter((text) => !text.includes("start at random"));
+    for (const text of [...news, ...(model?.warnings ?? []).map((one) => one.text)])
+      terminal.note(`warning: ${text}`);
     return { base, model };
   } catch (error) {
     await base.close();
     throw error;
   }
+}
+
+/**
+ * Opens a model that writes text.
+ *
+ * @throws {@link ConfigError} `task_mismatch` for a model or an adapter of another task
+ */
+export async function openLanguageModel(
+  name: string,
+  adapter: string | undefined,
+  options: OpenOptions,
+): Promise<Opened<CausalLanguageModel>> {
+  const { base, model } = await openModel(name, adapter, options);
+  if (base instanceof CausalLanguageModel) return { base, model };
+  await base.close();
+  throw new ConfigError({
+    code: "task_mismatch",
+    summary: `${adapter ?? name} is made for ${base.taskType} and writes no text.`,
+    fixes: [`peft predict ${name}${adapter === undefined ? "" : ` --adapter ${adapter}`} "a text"`],
+    fields: { model: name, adapter, task: base.taskType },
+  });
 }

@@ -35,8 +35,9 @@ export function showProgress(terminal: Terminal): (event: TrainEvent) => void {
       lastPart = part;
       terminal.note(progressLine(event));
     } else if (event.type === "eval") {
+      const measures = Object.entries(event.metrics).map(([name, value]) => `  ${name} ${value.toFixed(4)}`);
       terminal.note(
-        `eval  step ${event.step}  epoch ${event.epoch.toFixed(2)}  held-out loss ${event.loss.toFixed(4)}`,
+        `eval  step ${event.step}  epoch ${event.epoch.toFixed(2)}  held-out loss ${event.loss.toFixed(4)}${measures.join("")}`,
       );
     } else if (event.type === "end") {
       terminal.progress("");

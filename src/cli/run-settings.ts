@@ -14,13 +14,14 @@ import { optionError, optionFaults, type Spelling, resolveAliases } from "../bas
 import { methods, type PeftType } from "../methods/index.js";
 import { encodingOptions } from "../text/encode-example.js";
 import { trainOptions } from "../train/train-options.js";
+import { type TaskName, TASKS } from "./training-data.js";
 import type { RunFile } from "./run-file.js";
 
 /** `prompt=question,completion=answer` as a record. */
 const columns: Option<Readonly<Record<string, string>>> = {
   schema: z.record(z.string(), z.string()),
   default: {},
-  doc: "Columns under other names: prompt=question,completion=answer.",
+  doc: "Columns under other names: prompt=question,completion=answer or text=review,label=score.",
   placeholder: "<name=column,...>",
   fromText: (value) =>
     Object.fromEntries(value.split(",").map((pair) => pair.split("=").map((part) => part.trim()))),
@@ -76,6 +77,14 @@ export const runOptions = {
       placeholder: "<folder>",
     }),
     "adapterPath",
+  ),
+  task: alias(
+    choice({
+      values: Object.keys(TASKS) as TaskName[],
+      default: "causal-lm",
+      doc: "What is learnt: text, or labels of texts, of words, or where answers are.",
+    }),
+    "taskType",
   ),
   peftType: choice({
     values: Object.keys(methods) as PeftType[],

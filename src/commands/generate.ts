@@ -2,7 +2,7 @@ import { generate as generateAll, generationOptions } from "../auto/generate.js"
 import { flag, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
 import { chat, promptTokens, streamAnswer, tokenizerOf } from "../cli/chat.js";
-import { openModel } from "../cli/open-model.js";
+import { openLanguageModel } from "../cli/open-model.js";
 import { defineCommand } from "./command.js";
 
 const options = {
@@ -31,7 +31,7 @@ export const generate = defineCommand({
     });
     const [name = "", ...prompts] = args;
     const { adapter, system, stop, raw, ...sampling } = settings;
-    const { base } = await openModel(name, adapter, { terminal, signal });
+    const { base } = await openLanguageModel(name, adapter, { terminal, signal });
     try {
       tokenizerOf(base);
       const wishes = { ...sampling, signal, ...(stop === undefined ? {} : { stop: [stop] }) };

@@ -1,23 +1,21 @@
 import { stringify } from "yaml";
-import { AutoModelForCausalLM } from "../auto/auto-model.js";
+import { autoModels } from "../auto/auto-model.js";
+import type { LabelOptions } from "../auto/label-options.js";
 import type { WeightDType } from "../auto/load-weights.js";
 import { ConfigError } from "../base/errors.js";
 import { flag } from "../base/option.js";
 import { toSnakeCase } from "../base/spelling.js";
-import { dataPath, modelPath } from "../cli/embedded.js";
-import { formatCount } from "../cli/format.js";
+import { modelPath } from "../cli/embedded.js";
+import { modelFacts } from "../cli/open-model.js";
 import { startProfile } from "../cli/profile.js";
 import { readRunFile } from "../cli/run-file.js";
 import { allRunOptions, resolveRun, type RunSettings } from "../cli/run-settings.js";
 import { runTraining } from "../cli/run-training.js";
-import type { Terminal } from "../cli/terminal.js";
-import { readRows } from "../files/data-file.js";
+import { describeData, encodeTrainingRows, readTrainingRows } from "../cli/training-data.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { PeftConfig } from "../methods/index.js";
 import { getPeftModel } from "../peft/peft-model.js";
-import { type Dataset, encodeDataset } from "../text/dataset.js";
-import type { EncodingOptions } from "../text/encode-example.js";
-import type { Tokenizer } from "../text/tokenizer.js";
+import type { LabelSet } from "../text/label-set.js";
 import type { TrainEvent } from "../train/event.js";
 import { trainOptions, type TrainOptions } from "../train/train-options.js";
 import type { VerificationReport } from "../train/verify.js";
@@ -49,41 +47,9 @@ function required(settings: RunSettings): void {
   });
 }
 
-interface Data {
-  readonly dataset: Dataset;
-  readonly evalDataset: Dataset | undefined;
-}
-
-async function loadData(settings: RunSettings, tokenizer: Tokenizer, contextLength: number): Promise<Data> {
-  const run = settings.run as Record<string, unknown>;
-  const options = {
-    maxLength: Math.min(run["maxLength"] as number, contextLength),
-    lossOn: run["lossOn"] as EncodingOptions["lossOn"],
-    columns: run["columns"] as Record<string, string>,
-  };
-  const whole = encodeDataset(await readRows(dataPath(run["dataset"] as string)), tokenizer, options);
-  const evalFile = run["evalDataset"] as string | undefined;
-  if (evalFile !== undefined) {
-    const rows = await readRows(dataPath(evalFile), "valid");
-    return { dataset: whole, evalDataset: encodeDataset(rows, tokenizer, options) };
-  }
-  const share = run["valSetSize"] as number;
-  if (share === 0) return { dataset: whole, evalDataset: undefined };
-  const { train, heldOut } = whole.split(share, run["seed"] as number);
-  return { dataset: train, evalDataset: heldOut };
-}
-
-function describeData(terminal: Terminal, { dataset, evalDataset }: Data, maxLength: unknown): void {
-  const { rows, tokens, trainedTokens, truncatedRows, skippedRows } = dataset.summary;
-  terminal.line(
-    `data: ${formatCount(rows)} rows, ${formatCount(tokens)} tokens, ${formatCount(trainedTokens)} of them learnt`,
-  );
-  if (evalDataset !== undefined) terminal.line(`held out: ${formatCount(evalDataset.length)} rows`);
-  if (truncatedRows > 0)
-    terminal.note(`warning: ${truncatedRows} rows were cut to ${String(maxLength)} tokens (--max-length)`);
-  if (skippedRows > 0)
-    terminal.note(`warning: ${skippedRows} rows were left out: nothing of their answer was left`);
-}
+/** What the head of a classifier is given: as many outputs as there are labels, or one for a number. */
+const labelOptions = ({ kind, names }: LabelSet): LabelOptions =>
+  kind === "regression" ? { numLabels: 1, problemType: kind } : { id2label: names, problemType: kind };
 
 /** A single step cannot move the factor whose partner starts at zero, so it is only asked of longer runs. */
 function passes(report: VerificationReport, events: readonly TrainEvent[]): boolean {
@@ -99,6 +65,7 @@ export const train = defineCommand({
   options: { ...allRunOptions, dryRun: flag({ default: false, doc: "Prints the resolved run and stops." }) },
   examples: [
     "peft train --model embedded --dataset embedded --eval-dataset embedded/test --output-dir out",
+    "peft train --task seq-cls --model minilm --dataset train.jsonl --eval-dataset test.jsonl --output-dir out",
     "peft train run.yaml --learning-rate 1e-4",
   ],
   async run({ args, flags, terminal, signal }) {
@@ -111,7 +78,12 @@ export const train = defineCommand({
     required(settings);
     const run = settings.run as Record<string, unknown>;
     const folder = await openOutputFolder(run["outputDir"] as string);
-    const base = await AutoModelForCausalLM.fromPretrained(modelPath(run["model"] as string), {
+    const name = run["model"] as string;
+    const rows = await readTrainingRows(run, (await modelFacts(name)).labels);
+    const { task, labels } = rows;
+    const base = await autoModels[task].fromPretrained(modelPath(name), {
+      ...(labels === undefined || task === "QUESTION_ANS" ? {} : labelOptions(labels)),
+      seed: run["seed"] as number,
       dtype: run["dtype"] as WeightDType,
       activationBytes: run["activationMemory"] as number | undefined,
       signal,
@@ -129,13 +101,13 @@ export const train = defineCommand({
         });
       }
       const beforeData = performance.now();
-      const data = await loadData(settings, tokenizer, base.contextLength);
+      const data = encodeTrainingRows(rows, run, tokenizer, base.contextLength);
       profile?.profiler.record("reading and tokenising", beforeData);
       const config = { peftType: run["peftType"], ...settings.method } as PeftConfig;
       const model = await getPeftModel(base, config, { seed: run["seed"] as number });
       for (const { text } of model.warnings) terminal.note(`warning: ${text}`);
       terminal.line(model.trainableParametersLine());
-      describeData(terminal, data, run["maxLength"]);
+      describeData(terminal, data, labels, run["maxLength"]);
       const options = Object.fromEntries(
         Object.keys(trainOptions).map((key) => [key, run[key]]),
       ) as Partial<TrainOptions>;
@@ -149,7 +121,7 @@ export const train = defineCommand({
         profiler: profile?.profiler,
       });
       terminal.line(
-        `saved: ${folder.path}   (use it: peft generate ${run["model"] as string} --adapter ${folder.path})`,
+        `saved: ${folder.path}   (use it: peft ${task === "CAUSAL_LM" ? "generate" : "predict"} ${name} --adapter ${folder.path})`,
       );
       return verification === undefined || passes(verification, events) ? 0 : 1;
     } finally {

@@ -7,13 +7,7 @@ import type { StagedModel } from "../nn/stage.js";
 import { BodyModel, TaskModel } from "../nn/task-model.js";
 
 /** What a head is for, as Hugging Face PEFT names it. */
-export type TaskType =
-  | "CAUSAL_LM"
-  | "SEQ_2_SEQ_LM"
-  | "SEQ_CLS"
-  | "TOKEN_CLS"
-  | "QUESTION_ANS"
-  | "FEATURE_EXTRACTION";
+export type TaskType = "CAUSAL_LM" | "SEQ_CLS" | "TOKEN_CLS" | "QUESTION_ANS" | "FEATURE_EXTRACTION";
 
 /** A tree of modules that the runner can run. */
 export type TaskModule = Module & StagedModel;
@@ -55,7 +49,6 @@ const SUFFIXES: readonly (readonly [RegExp, TaskType])[] = [
   [/ForSequenceClassification$/, "SEQ_CLS"],
   [/ForTokenClassification$/, "TOKEN_CLS"],
   [/ForQuestionAnswering$/, "QUESTION_ANS"],
-  [/ForConditionalGeneration$/, "SEQ_2_SEQ_LM"],
   [/ForCausalLM$|LMHeadModel$/, "CAUSAL_LM"],
 ];
 

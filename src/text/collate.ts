@@ -20,6 +20,15 @@ export interface Batch extends TokenInputs {
   readonly labels?: Rows | undefined;
 }
 
+/** A batch for any task. */
+export interface TaskBatch extends TokenInputs {
+  /** Tokens or classes of tokens (B, T); classes or numbers of texts (B), or several of each (B, C). */
+  readonly labels?: Rows | ArrayLike<number> | undefined;
+  /** Columns where answers start and end. */
+  readonly startPositions?: ArrayLike<number> | undefined;
+  readonly endPositions?: ArrayLike<number> | undefined;
+}
+
 /** Tokens without padding. */
 export interface PackedTokens {
   readonly rows: number;

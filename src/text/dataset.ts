@@ -1,6 +1,7 @@
 import { ConfigError } from "../base/errors.js";
 import { Random } from "../base/random.js";
 import { readOptions } from "../base/read-options.js";
+import { collate as collateTokens, type TaskBatch } from "./collate.js";
 import {
   type EncodedExample,
   encodeExample,
@@ -27,6 +28,8 @@ export class Dataset {
   constructor(
     readonly examples: readonly EncodedExample[],
     readonly skippedRows = 0,
+    /** Makes a batch of examples. */
+    readonly collate: (examples: readonly EncodedExample[]) => TaskBatch = collateTokens,
   ) {}
 
   get length(): number {
@@ -52,7 +55,11 @@ export class Dataset {
     const count = Math.round(this.examples.length * share);
     const chosen = new Set(order.slice(0, count));
     const pick = (keep: (i: number) => boolean): Dataset =>
-      new Dataset(this.examples.filter((_, i) => keep(i)));
+      new Dataset(
+        this.examples.filter((_, i) => keep(i)),
+        0,
+        this.collate,
+      );
     return { train: pick((i) => !chosen.has(i)), heldOut: pick((i) => chosen.has(i)) };
   }
 

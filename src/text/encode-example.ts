@@ -25,7 +25,9 @@ export const IGNORED = -100;
 export interface EncodedExample {
   readonly source: string;
   readonly inputIds: readonly number[];
-  /** The token itself where it is learnt, −100 elsewhere. Labels are not shifted: the model does that. */
+  /** 1 for the second text of a pair; absent where there is none. */
+  readonly tokenTypeIds?: readonly number[];
+  /** For a language model the token itself where it is learnt, −100 elsewhere. Labels are not shifted: the model does that. Other tasks have classes. */
   readonly labels: readonly number[];
   /** Tokens that were cut off. */
   readonly truncated: number;

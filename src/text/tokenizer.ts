@@ -29,6 +29,8 @@ export interface Tokenizer {
   readonly eosTokenIds: readonly number[];
   readonly chatTemplate: string | undefined;
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
+  /** A text, or two, with the special tokens around them and the part that each token belongs to. */
+  encodePair(text: string, pair?: string): { readonly ids: number[]; readonly typeIds: number[] };
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   idOf(token: string): number | undefined;
   tokenOf(id: number): string | undefined;
@@ -85,6 +87,13 @@ export function tokenizerFromFiles(files: TokenizerFiles): Tokenizer {
     chatTemplate,
     encode: (text, { addSpecialTokens = true } = {}) =>
       encoder.encode(text, { add_special_tokens: addSpecialTokens }).ids,
+    encodePair(text, pair) {
+      const { ids: all, token_type_ids: types } = encoder.encode(text, {
+        ...(pair === undefined ? {} : { text_pair: pair }),
+        return_token_type_ids: true,
+      });
+      return { ids: all, typeIds: types };
+    },
     decode: (tokens, { skipSpecialTokens = true } = {}) =>
       tokens.length === 0 ? "" : encoder.decode([...tokens], { skip_special_tokens: skipSpecialTokens }),
     idOf: (token) => encoder.token_to_id(token),

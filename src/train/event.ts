@@ -30,9 +30,11 @@ export type TrainEvent =
       readonly type: "eval";
       readonly step: number;
       readonly epoch: number;
-      /** Mean cross-entropy over the held-out rows. */
+      /** Mean loss over the held-out rows. */
       readonly loss: number;
       readonly supervisedTokens: number;
+      /** Perplexity of a language model; accuracy and the like for other tasks. */
+      readonly metrics: Readonly<Record<string, number>>;
       readonly elapsedSeconds: number;
     }
   | {

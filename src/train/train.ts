@@ -1,14 +1,15 @@
 import { NonFiniteError } from "../base/errors.js";
 import { readOptions } from "../base/read-options.js";
-import type { BackwardOptions, BackwardOutput } from "../auto/pretrained-model.js";
+import type { Answer, Answers } from "../auto/answers.js";
+import type { BackwardOptions, BackwardOutput, Evaluation } from "../auto/pretrained-model.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Profiler } from "../nn/profiler.js";
-import { type Batch, collate } from "../text/collate.js";
 import type { Dataset } from "../text/dataset.js";
 import type { EncodedExample } from "../text/encode-example.js";
 import { AdamW } from "./adamw.js";
 import { clipGradNorm, gradientNorm } from "./clip.js";
 import type { TrainEvent } from "./event.js";
+import { type Metrics, metricsOf } from "./metrics.js";
 import { getScheduler } from "./schedule.js";
 import { type TrainOptions, trainOptions } from "./train-options.js";
 
@@ -16,8 +17,8 @@ import { type TrainOptions, trainOptions } from "./train-options.js";
 export interface Trainable {
   trainableParameters(): Parameter[];
   namedParameters(): Iterable<{ readonly size: number }>;
-  backward(batch: Batch, options?: BackwardOptions): Promise<BackwardOutput>;
-  evaluate(batch: Batch): Promise<{ loss: number; supervisedTokens: number }>;
+  backward(batch: never, options?: BackwardOptions): Promise<BackwardOutput>;
+  evaluate(batch: never): Promise<Evaluation>;
   /** Called after every optimiser step, with the gradients still there. */
   afterStep?(facts: { readonly step: number; readonly totalSteps: number }): void;
 }
@@ -33,22 +34,29 @@ export interface TrainRunOptions extends Partial<TrainOptions> {
 
 const seconds = (since: number): number => (performance.now() - since) / 1000;
 
-/** Mean loss over all supervised tokens of a data set. */
+/** Mean loss over all that is supervised in a data set, and the measures of the task. */
 export async function evaluate(
   model: Pick<Trainable, "evaluate">,
   dataset: Dataset,
   batchSize = 8,
-): Promise<{ loss: number; supervisedTokens: number }> {
+): Promise<{ loss: number; supervisedTokens: number; metrics: Metrics }> {
   // Rows of similar length together; the sum does not depend on the order.
   const rows = [...dataset.examples].sort((a, b) => a.inputIds.length - b.inputIds.length);
   let loss = 0;
   let supervisedTokens = 0;
+  let answers: Answers | undefined;
+  const answered: Answer[] = [];
   for (let i = 0; i < rows.length; i += batchSize) {
-    const part = await model.evaluate(collate(rows.slice(i, i + batchSize)));
+    const part = await model.evaluate(dataset.collate(rows.slice(i, i + batchSize)) as never);
     loss += part.loss;
     supervisedTokens += part.supervisedTokens;
+    answers = part.answers ?? answers;
+    answered.push(...(part.answers?.rows ?? []));
   }
-  return { loss: supervisedTokens === 0 ? 0 : loss / supervisedTokens, supervisedTokens };
+  const mean = supervisedTokens === 0 ? 0 : loss / supervisedTokens;
+  const metrics =
+    answers === undefined ? { perplexity: Math.exp(mean) } : metricsOf({ ...answers, rows: answered });
+  return { loss: mean, supervisedTokens, metrics };
 }
 
 /** Batches of an epoch, grouped into steps. */
@@ -167,7 +175,7 @@ export async function* train(
       let tokens = 0;
       for (const [i, rows] of batches.entries()) {
         const seed = Math.imul(settings.seed + 1, 0x9e3779b1) + step * 1024 + i;
-        const result = await model.backward(collate(rows), { normalizer, seed });
+        const result = await model.backward(dataset.collate(rows) as never, { normalizer, seed });
         loss += result.loss;
         tokens += result.tokens;
       }

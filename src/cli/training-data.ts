@@ -1,0 +1,115 @@
+import { ConfigError } from "../base/errors.js";
+import { readRows } from "../files/data-file.js";
+import type { TaskType } from "../models/model.js";
+import { type Dataset, encodeDataset } from "../text/dataset.js";
+import type { EncodingOptions } from "../text/encode-example.js";
+import { findLabels, type LabelSet } from "../text/label-set.js";
+import type { Row } from "../text/rows.js";
+import { encodeTaskDataset } from "../text/task-dataset.js";
+import { type LabelledTask, readTaskExamples } from "../text/task-rows.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { dataPath } from "./embedded.js";
+import { formatCount } from "./format.js";
+import type { Terminal } from "./terminal.js";
+
+/** Tasks that can be trained, by the name of their flag. */
+export const TASKS = {
+  "causal-lm": "CAUSAL_LM",
+  "seq-cls": "SEQ_CLS",
+  "token-cls": "TOKEN_CLS",
+  "question-ans": "QUESTION_ANS",
+} as const satisfies Readonly<Record<string, TaskType>>;
+
+export type TaskName = keyof typeof TASKS;
+
+/** Rows of a run, before the model is there. */
+export interface TrainingRows {
+  readonly task: TaskType;
+  readonly rows: readonly Row[];
+  readonly evalRows: readonly Row[] | undefined;
+  readonly labels: LabelSet | undefined;
+}
+
+export interface TrainingData {
+  readonly dataset: Dataset;
+  readonly evalDataset: Dataset | undefined;
+}
+
+type Run = Readonly<Record<string, unknown>>;
+
+const isLabelled = (task: TaskType): task is LabelledTask =>
+  task === "SEQ_CLS" || task === "TOKEN_CLS" || task === "QUESTION_ANS";
+
+/** The names that a model has for its labels serve where they hold those of the data. */
+function agreed(found: LabelSet, known: readonly string[] | undefined): LabelSet {
+  if (known === undefined || found.kind === "regression") return found;
+  const numbered = found.names.every((name, i) => name === `LABEL_${i}`);
+  const fits = numbered
+    ? known.length >= found.names.length
+    : found.names.every((name) => known.includes(name));
+  return fits ? { ...found, names: known } : found;
+}
+
+/** Reads the rows of a run and finds out what their labels are. */
+export async function readTrainingRows(
+  run: Run,
+  known: readonly string[] | undefined,
+): Promise<TrainingRows> {
+  const task = TASKS[run["task"] as TaskName];
+  const rows = await readRows(dataPath(run["dataset"] as string));
+  const file = run["evalDataset"] as string | undefined;
+  const evalRows = file === undefined ? undefined : await readRows(dataPath(file), "valid");
+  if (!isLabelled(task)) return { task, rows, evalRows, labels: undefined };
+  const columns = run["columns"] as Record<string, string>;
+  const examples = readTaskExamples(task, [...rows, ...(evalRows ?? [])], columns);
+  const labels = agreed(findLabels(examples), known);
+  if (task !== "QUESTION_ANS" && labels.kind !== "regression" && labels.names.length < 2) {
+    throw new ConfigError({
+      code: "label_count",
+      summary: `All rows have the same label, ${labels.names[0] ?? "none"}: there is nothing to tell apart.`,
+      fields: { labels: labels.names },
+    });
+  }
+  return { task, rows, evalRows, labels };
+}
+
+/** Encodes the rows of a run. */
+export function encodeTrainingRows(
+  { task, rows, evalRows, labels }: TrainingRows,
+  run: Run,
+  tokenizer: Tokenizer,
+  contextLength: number,
+): TrainingData {
+  const columns = run["columns"] as Record<string, string>;
+  const maxLength = Math.min(run["maxLength"] as number, contextLength);
+  const lossOn = run["lossOn"] as EncodingOptions["lossOn"];
+  const encode = (some: readonly Row[]): Dataset =>
+    isLabelled(task)
+      ? encodeTaskDataset(some, tokenizer, { task, labels, maxLength, columns })
+      : encodeDataset(some, tokenizer, { maxLength, lossOn, columns });
+  const whole = encode(rows);
+  if (evalRows !== undefined) return { dataset: whole, evalDataset: encode(evalRows) };
+  const share = run["valSetSize"] as number;
+  if (share === 0) return { dataset: whole, evalDataset: undefined };
+  const { train, heldOut } = whole.split(share, run["seed"] as number);
+  return { dataset: train, evalDataset: heldOut };
+}
+
+/** Says what a run learns from. */
+export function describeData(
+  terminal: Terminal,
+  { dataset, evalDataset }: TrainingData,
+  labels: LabelSet | undefined,
+  maxLength: unknown,
+): void {
+  const { rows, tokens, trainedTokens, truncatedRows, skippedRows } = dataset.summary;
+  const learnt = labels === undefined ? `, ${formatCount(trainedTokens)} of them learnt` : "";
+  terminal.line(`data: ${formatCount(rows)} rows, ${formatCount(tokens)} tokens${learnt}`);
+  if (labels !== undefined && labels.names.length > 0)
+    terminal.line(`labels: ${labels.names.slice(0, 12).join(", ")}${labels.names.length > 12 ? " …" : ""}`);
+  if (evalDataset !== undefined) terminal.line(`held out: ${formatCount(evalDataset.length)} rows`);
+  if (truncatedRows > 0)
+    terminal.note(`warning: ${truncatedRows} rows were cut to ${String(maxLength)} tokens (--max-length)`);
+  if (skippedRows > 0)
+    terminal.note(`warning: ${skippedRows} rows were left out: nothing of their answer was left`);
+}
