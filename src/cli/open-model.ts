@@ -38,7 +38,7 @@ async function adapterFacts(adapter: string): Promise<{ task?: TaskType; labels:
   return {
     ...(known ? { task: task as TaskType } : {}),
     labels: {
-      id2label: facts["id2label"] as Record<number, string> | undefined,
+      id2label: (facts["id2label"] ?? undefined) as Record<number, string> | undefined,
       problemType: (facts["problem_type"] ?? undefined) as ProblemType | undefined,
     },
   };

@@ -1,9 +1,19 @@
 import type { PretrainedModel } from "../auto/pretrained-model.js";
+import type { TaskType } from "../models/model.js";
 import { VERSION } from "../base/version.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { TensorToWrite } from "../files/safetensors-write.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
 import { writeAdapterConfig } from "./hf-format.js";
+
+/** What the Hub calls each task. */
+const PIPELINES: Readonly<Record<TaskType, string>> = {
+  CAUSAL_LM: "text-generation",
+  SEQ_CLS: "text-classification",
+  TOKEN_CLS: "token-classification",
+  QUESTION_ANS: "question-answering",
+  FEATURE_EXTRACTION: "feature-extraction",
+};
 
 /** The README of an adapter folder. */
 function modelCard(base: PretrainedModel, adapter: AttachedAdapter): string {
@@ -14,7 +24,7 @@ base_model: ${base.name}
 tags:
 - base_model:adapter:${base.name}
 - ${adapter.method.name.toLowerCase()}
-pipeline_tag: text-generation
+pipeline_tag: ${PIPELINES[base.taskType]}
 ---
 
 # ${adapter.method.title} adapter for ${base.name}
@@ -47,5 +57,9 @@ export async function saveAdapter(
   );
   if (turned && "fan_in_fan_out" in config) config["fan_in_fan_out"] = true;
   await folder.json("adapter_config.json", config);
+  // The base does not know what the outputs of a new head mean; Hugging Face keeps it nowhere beside an adapter.
+  const { id2label, problem_type } = base.config.values;
+  if (base.taskType !== "CAUSAL_LM" && (id2label !== undefined || problem_type !== undefined))
+    await folder.json("labels.json", { id2label: id2label ?? null, problem_type: problem_type ?? null });
   await folder.text("README.md", modelCard(base, adapter));
 }
