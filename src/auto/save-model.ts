@@ -14,7 +14,8 @@ const DTYPE_NAMES: Readonly<Partial<Record<DType, string>>> = {
 /** The keys of a config that another element type or a merge changes. */
 function savedConfig(model: PretrainedModel, dtype: string): Record<string, unknown> {
   const { torch_dtype: _, quantization_config: __, ...rest } = model.config.values;
-  const architectures = rest["architectures"] ?? [model.module.kind];
+  // The class that was saved, whatever head the weights once had.
+  const architectures = [model.module.kind];
   return { ...rest, architectures, ...model.configOverrides, dtype, peft_js_version: VERSION };
 }
 

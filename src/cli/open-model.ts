@@ -103,7 +103,11 @@ export async function openLanguageModel(
   throw new ConfigError({
     code: "task_mismatch",
     summary: `${adapter ?? name} is made for ${base.taskType} and writes no text.`,
-    fixes: [`peft predict ${name}${adapter === undefined ? "" : ` --adapter ${adapter}`} "a text"`],
+    fixes: [
+      base.taskType === "FEATURE_EXTRACTION"
+        ? `train a classifier on it: peft train --task seq-cls --model ${name} --dataset train.jsonl`
+        : `peft predict ${name}${adapter === undefined ? "" : ` --adapter ${adapter}`} "a text"`,
+    ],
     fields: { model: name, adapter, task: base.taskType },
   });
 }

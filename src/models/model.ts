@@ -76,6 +76,11 @@ export function buildModel(definition: ModelDefinition, task: TaskType, config: 
       code: "task_unsupported",
       summary: `${definition.title} has no head for ${task}.`,
       facts: [["heads", tasksOf(definition).join(", ")]],
+      fixes: [
+        tasksOf(definition).includes("SEQ_CLS")
+          ? "choose one of its heads, such as AutoModelForSequenceClassification   (--task seq-cls)"
+          : "choose one of its heads",
+      ],
       fields: { modelType: definition.modelType, task, tasks: tasksOf(definition) },
     });
   }

@@ -18,9 +18,19 @@ function find(ids: readonly number[], part: readonly number[], from: number): nu
   return from;
 }
 
+/** Sizes of one or two pieces in `room` tokens: the shorter one stays whole if it can, an odd token goes to the longer one. */
+function fit([a, b]: readonly number[], room: number): number[] {
+  if (b === undefined) return [Math.min(a!, room)];
+  const [short, long] = a! <= b ? [a!, b] : [b, a!];
+  if (short + long <= room) return [a!, b];
+  const half = Math.floor(room / 2);
+  const [small, large] = short <= half ? [short, room - short] : [half, room - half];
+  return a! <= b ? [small, large] : [large, small];
+}
+
 /**
- * Puts the special tokens of the tokenizer around pieces that are cut to fit. The longer piece is cut first, token by token, as
- * Hugging Face's `longest_first` does it; `cut` names the only piece that may be.
+ * Puts the special tokens of the tokenizer around pieces that are cut to fit: the longer one as far as needed, as Hugging Face's
+ * `longest_first` does it, or only the second where `cut` says so.
  */
 export function frame(
   tokenizer: Tokenizer,
@@ -34,15 +44,11 @@ export function frame(
   const endA = a + pieces[0]!.length;
   const b = pieces[1] === undefined ? endA : find(whole.ids, pieces[1], endA);
   const special = whole.ids.length - pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const lengths = pieces.map(({ length }) => length);
-  const total = (): number => special + lengths.reduce((sum, length) => sum + length, 0);
-  let truncated = 0;
-  while (total() > maxLength && lengths.some((length) => length > 0)) {
-    const longest = cut ?? (lengths[1] !== undefined && lengths[1] > lengths[0]! ? 1 : 0);
-    if (lengths[longest] === 0) break;
-    lengths[longest]! -= 1;
-    truncated += 1;
-  }
+  const sizes = pieces.map(({ length }) => length);
+  const room = Math.max(0, maxLength - special);
+  const [first, second = 0] = sizes as [number, number?];
+  const lengths = cut === undefined ? fit(sizes, room) : [first, Math.min(second, Math.max(0, room - first))];
+  const truncated = sizes.reduce((sum, size, i) => sum + size - lengths[i]!, 0);
   const endB = b + (pieces[1]?.length ?? 0);
   const keep = (_: number, i: number): boolean =>
     !(i >= a + lengths[0]! && i < endA) && !(pieces[1] !== undefined && i >= b + lengths[1]! && i < endB);

@@ -88,11 +88,13 @@ export function tokenizerFromFiles(files: TokenizerFiles): Tokenizer {
     encode: (text, { addSpecialTokens = true } = {}) =>
       encoder.encode(text, { add_special_tokens: addSpecialTokens }).ids,
     encodePair(text, pair) {
-      const { ids: all, token_type_ids: types } = encoder.encode(text, {
+      const encoding = encoder.encode(text, {
         ...(pair === undefined ? {} : { text_pair: pair }),
         return_token_type_ids: true,
       });
-      return { ids: all, typeIds: types };
+      // Tokenizers that put nothing around texts give no types, whatever their declaration says.
+      const types = (encoding.token_type_ids as number[] | undefined) ?? [];
+      return { ids: encoding.ids, typeIds: encoding.ids.map((_: number, i: number) => types[i] ?? 0) };
     },
     decode: (tokens, { skipSpecialTokens = true } = {}) =>
       tokens.length === 0 ? "" : encoder.decode([...tokens], { skip_special_tokens: skipSpecialTokens }),
