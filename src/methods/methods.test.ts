@@ -52,6 +52,37 @@ describe.each(Object.values(methods) as unknown as MethodDefinition[])("$name", 
     model.deleteAdapter("default");
   });
 
+  test("half-precision base: gradients are those of recomputed activations, and taking it off restores the base", async () => {
+    const name = method.name === "BITFIT" ? "qwen2" : "llama-bfloat16";
+    const ids = [5, 6, 7, 8, 9, 10, 11];
+    const batch = { inputIds: [ids, ids.toReversed()], labels: [ids, ids.toReversed()] };
+    const results: Map<string, Float32Array>[] = [];
+    for (const activationBytes of [Infinity, 0]) {
+      const half = await AutoModelForCausalLM.fromPretrained(join(fixturesFolder, `${name}/model`), {
+        activationBytes,
+      });
+      const before = (await half.forward(batch)).logits.data;
+      const config = { peftType: method.name, targetModules, ...small[method.name] } as PeftConfig;
+      const model = await getPeftModel(half, config);
+      for (const { data } of model.trainableParameters())
+        for (let i = 0; i < data.length; i += 1) data[i]! += 0.02 * Math.cos(i);
+      const { loss } = await model.backward(batch);
+      expect(Number.isFinite(loss)).toBe(true);
+      const grads = model.trainableParameters().map(({ name: key, grad }) => [key, grad!] as const);
+      for (const [key, grad] of grads)
+        expect(
+          grad.some((value) => value !== 0),
+          key,
+        ).toBe(true);
+      results.push(new Map(grads));
+      model.deleteAdapter("default");
+      expect((await half.forward(batch)).logits.data).toEqual(before);
+      await half.close();
+    }
+    for (const [key, grad] of results[0]!)
+      expectClose(key, results[1]!.get(key)!, grad, { absolute: 1e-6, relative: 1e-5 });
+  });
+
   test("numbers beyond the bounds of an option are refused", async () => {
     for (const [name, option] of Object.entries(method.config)) {
       if (method.name === "TRAINABLE_TOKENS" && name === "tokenIndices") continue;
@@ -68,11 +99,11 @@ describe("options that do not go together", () => {
   test("OFT: both sizes, or neither", async () => {
     expect(await errorOf({ peftType: "OFT", r: 4 })).toMatchInlineSnapshot(`
       "OFT has an option that cannot be used.
-        r  with oftBlockSize: 4 and 32: exactly one of the two has to be 0, as each follows from the other"
+        r  with oftBlockSize: 4 and 32: exactly one of the two has to be 0, as each follows from the other (oftBlockSize: 0 to choose the number of blocks)"
     `);
     expect(await errorOf({ peftType: "OFT", oftBlockSize: 0 })).toMatchInlineSnapshot(`
       "OFT has an option that cannot be used.
-        r  with oftBlockSize: 0 and 0: exactly one of the two has to be 0, as each follows from the other"
+        r  with oftBlockSize: 0 and 0: exactly one of the two has to be 0, as each follows from the other (oftBlockSize: 0 to choose the number of blocks)"
     `);
   });
 

@@ -163,7 +163,7 @@ export const oft = defineMethod({
     return [
       {
         keys: ["r", "oftBlockSize"],
-        text: `${r} and ${oftBlockSize}: exactly one of the two has to be 0, as each follows from the other`,
+        text: `${r} and ${oftBlockSize}: exactly one of the two has to be 0, as each follows from the other (oftBlockSize: 0 to choose the number of blocks)`,
       },
     ];
   },
