@@ -62,6 +62,18 @@ export function integers(spec: { readonly min: number; readonly doc: string }): 
   return { schema, default: [], doc: spec.doc, placeholder: "<integers>", fromText };
 }
 
+/** A list of whole numbers, or such lists by name; may be left out. */
+export function integersOrByName(spec: {
+  readonly min: number;
+  readonly doc: string;
+}): Option<readonly number[] | Readonly<Record<string, readonly number[]>> | undefined> {
+  const list = z.array(z.number().int().min(spec.min)).readonly();
+  const schema = z.union([list, z.record(z.string(), list)]).optional();
+  const fromText = (value: string): unknown =>
+    value.trimStart().startsWith("{") ? fromJson(value) : value.split(",").map((part) => asNumber(part));
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<integers|json>", fromText };
+}
+
 /** Any finite number. */
 export function number(spec: Limits & { readonly default: number }): Option<number> {
   const schema = limited(z.number(), spec);

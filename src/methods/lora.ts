@@ -1,13 +1,23 @@
 import { UnsupportedError } from "../base/errors.js";
 import { gaussian, nothing } from "../base/fill.js";
-import { alias, flag, flagOr, integer, number, textForm } from "../base/option.js";
+import { integersOrByName, alias, flag, flagOr, integer, number, textForm } from "../base/option.js";
 import { patternOptions, targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { Parameter } from "../nn/parameter.js";
 import { doraEmbedding, doraLinear } from "./lora-dora.js";
 import { keepResidual } from "./lora-residual.js";
 import { PISSA_ITERATIONS, startNames, startOf, takesWeight } from "./lora-start.js";
-import { defineMethod } from "./method.js";
+import { type Companion, defineMethod, type MethodDefinition } from "./method.js";
+import { trainableTokens } from "./trainable-tokens.js";
+
+/** Rows of an embedding that are trained beside A and B. */
+const tokenRows = (tokenIndices: readonly number[], targets?: readonly string[]): Companion => ({
+  method: trainableTokens as unknown as MethodDefinition,
+  config: { tokenIndices, initWeights: true },
+  option: "trainableTokenIndices",
+  ...(targets === undefined ? {} : { targets }),
+  prefix: "token_adapter.",
+});
 
 const noBias = (path: string): UnsupportedError =>
   new UnsupportedError({
@@ -77,6 +87,10 @@ export const lora = defineMethod({
       doc: "Trains modules to save that share a weight, such as a tied head, as one.",
     }),
     bias: biasOption("lora_only"),
+    trainableTokenIndices: integersOrByName({
+      min: 0,
+      doc: "Ids of tokens whose rows of the input embedding are trained too, or such ids by module.",
+    }),
   },
   inert: {
     alora_invocation_tokens: null,
@@ -96,7 +110,6 @@ export const lora = defineMethod({
     monteclora_config: null,
     qalora_group_size: 16,
     target_parameters: null,
-    trainable_token_indices: null,
     use_bdlora: null,
     use_qalora: false,
     velora_config: null,
@@ -121,6 +134,11 @@ export const lora = defineMethod({
   parameterCount({ site }, { r, useDora, loraBias }) {
     if (site.kind === "embedding") return r * (site.vocabularySize + site.width) + (useDora ? site.width : 0);
     return r * (site.inFeatures + site.outFeatures) + (useDora || loraBias ? site.outFeatures : 0);
+  },
+  companions({ trainableTokenIndices: tokens }) {
+    if (tokens === undefined) return [];
+    if (Array.isArray(tokens)) return [tokenRows(tokens as readonly number[])];
+    return Object.entries(tokens).map(([name, ids]) => tokenRows(ids as readonly number[], [name]));
   },
   attach(site, config, scope) {
     const { r, loraAlpha, loraDropout, useRslora, useDora, loraBias, initLoraWeights } = config;

@@ -79,6 +79,19 @@ export interface Scope {
 /** What a method answers at a place. */
 export type Adapter = Pick<Attachment, "forward" | "replaces" | "merged" | "penalty">;
 
+/** A method that holds on to places of its own beside another one. */
+export interface Companion {
+  readonly method: MethodDefinition;
+  /** Its options, all of them. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** The option that asked for it, for messages. */
+  readonly option: string;
+  /** Modules that it holds on to; those of the model's tables for its method where absent. */
+  readonly targets?: readonly string[];
+  /** What stands between a module's path and the names of its tensors. */
+  readonly prefix: string;
+}
+
 /** A method of parameter-efficient fine-tuning. */
 export interface MethodDefinition<O extends Options = Options, K extends SiteKind = SiteKind> {
   /** Its `peft_type`. */
@@ -124,6 +137,8 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   identityStart(config: OptionValues<O>): boolean;
   /** Whether the adapter can be written into the weights. */
   mergeable(config: OptionValues<O>): boolean;
+  /** Other methods that its options ask for at other places. */
+  companions?(config: OptionValues<O>): readonly Companion[];
   attach(site: Extract<Site, { readonly kind: K }>, config: OptionValues<O>, scope: Scope): Adapter;
 }
 

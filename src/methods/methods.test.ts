@@ -232,6 +232,31 @@ describe("LoRA", () => {
       `);
   });
 
+  test("trainableTokenIndices: rows of named modules, and names that mean none", async () => {
+    const model = await getPeftModel(base, {
+      peftType: "LORA",
+      targetModules: ["q_proj"],
+      trainableTokenIndices: { embed_tokens: [1, 2] },
+    });
+    const keys = [...model.adapter().tensors.keys()].filter((key) => key.includes("token"));
+    expect(keys).toEqual(["base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"]);
+    model.deleteAdapter("default");
+    expect(
+      (await errorOf({ peftType: "LORA", trainableTokenIndices: { embed: [1] } })).replaceAll(
+        fixturesFolder,
+        "DIR",
+      ),
+    ).toMatchInlineSnapshot(`
+      "trainableTokenIndices: "embed" matches no module of DIR/llama/model.
+        can be adapted  embed_tokens (1)  q_proj (3)  k_proj (3)  v_proj (3)  o_proj (3)  gate_proj (3)  up_proj (3)  down_proj (3)  lm_head (1)
+      fix: see all paths: peft inspect DIR/llama/model"
+    `);
+    expect(await errorOf({ peftType: "LORA", trainableTokenIndices: [97] })).toMatchInlineSnapshot(`
+      "tokenIndices: 97 is no token of model.embed_tokens, which has 97.
+      fix: ids from 0 to 96"
+    `);
+  });
+
   test("loraBias cannot be merged where the layer has no bias", async () => {
     const model = await getPeftModel(base, { peftType: "LORA", loraBias: true, targetModules });
     await expect(model.mergeAndUnload()).rejects.toThrowErrorMatchingInlineSnapshot(`

@@ -1,11 +1,18 @@
 import { optionError, readOptions, type ReadOptionsSource, SPELL } from "../base/read-options.js";
 import { methods, type PeftConfig } from "../methods/index.js";
-import type { MethodDefinition, Place } from "../methods/method.js";
+import type { Companion, MethodDefinition, Place } from "../methods/method.js";
 import { type Module, namedModules, ownParameters, siteOf } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
 import type { AttachedAdapter, PlacedAttachment, ResolvedConfig } from "./attached-adapter.js";
-import { isWithin, type Match, type ModulePattern, namesModule, patternValue } from "./match.js";
+import {
+  isWithin,
+  type Match,
+  matchModules,
+  type ModulePattern,
+  namesModule,
+  patternValue,
+} from "./match.js";
 import { attachCopies, type CopyNaming, MODULES_TO_SAVE } from "./module-copies.js";
 import { AdapterScope, SiteScope } from "./site-scope.js";
 
@@ -90,6 +97,32 @@ export interface AdapterMatches {
   readonly modulesToSave: readonly Match[];
 }
 
+/** Where the methods hold on that a method's options ask for beside it. */
+function companionPlaces(
+  method: MethodDefinition,
+  config: ResolvedConfig,
+  { root, tables, model }: { readonly root: Module; readonly tables: DefaultTargets; readonly model: string },
+  { modulesToSave }: AdapterMatches,
+): { companion: Companion; place: Place; module: Module }[] {
+  return (method.companions?.(config) ?? []).flatMap((companion) => {
+    const { method: other, option } = companion;
+    const target = companion.targets ?? modelDefault(other, tables, "targetModules") ?? [];
+    const found = matchModules(root, {
+      model,
+      option,
+      target,
+      modulesToSave,
+      sites: other.sites,
+      followsTies: other.followsTies === true,
+      head: "",
+    });
+    return found.map(({ path, module }) => {
+      const named = (pattern: ModulePattern): boolean => namesModule(pattern, path);
+      return { companion, module, place: { path, site: siteOf(module, other.sites)!, named } };
+    });
+  });
+}
+
 const isBias = (_module: Module, name: string): boolean => name === "bias";
 
 /** Biases are saved as the base's own: below `base_layer` where the method holds on to the module. */
@@ -121,6 +154,8 @@ export function attachAdapter(
     /** The model's `defaultTargets`. */
     readonly tables: DefaultTargets;
     readonly root: Module;
+    /** Name of the model, for messages. */
+    readonly model: string;
   },
 ): AttachedAdapter {
   const { name, seed, tables, root } = options;
@@ -138,11 +173,19 @@ export function attachAdapter(
       new SiteScope(common, place),
     ),
   );
+  const companions = companionPlaces(method, complete, options, matches);
+  const beside = companions.map(({ companion, place, module }): PlacedAttachment => {
+    const scope = new SiteScope(common, place, companion.prefix);
+    const adapter = companion.method.attach(place.site as never, companion.config as never, scope);
+    return { path: place.path, module, attachment: { adapter: name, active: false, ...adapter } };
+  });
   const attachments = matches.targets.map(({ path, module }, i): PlacedAttachment => {
     const attachment: Attachment = { adapter: name, active: false, ...adapters[i]! };
     module.attachments.push(attachment);
     return { path, module, attachment, wrapper: { path, infix: "base_layer" } };
   });
+  for (const placed of beside) placed.module.attachments.push(placed.attachment);
+  attachments.push(...beside);
   const { tensors, fixed, savedTensors, savedOptions, stepWork } = common;
   const tied = config["ensureWeightTying"] === true ? { tied: new Map<Parameter, Parameter>() } : {};
   for (const { path, module } of matches.modulesToSave) {

@@ -79,6 +79,7 @@ export async function loadAdapterFolder(
       name,
       tables,
       root: base.module,
+      model: base.name,
     });
     const copies = baseCopies(base, files.weights, adapter);
     const found = new Map(

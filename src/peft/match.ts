@@ -126,6 +126,8 @@ export function matchModules(
     readonly sites: readonly SiteKind[];
     /** Path of the head, which `all-linear` leaves out. */
     readonly head: string;
+    /** Name of the option for messages, where it is not `targetModules`. */
+    readonly option?: string;
     /** Modules that share a parameter with a chosen one are chosen too. */
     readonly followsTies?: boolean;
   },
@@ -186,7 +188,7 @@ function matchTargets(root: Module, options: Parameters<typeof matchModules>[1])
     throw notFound(
       root,
       model,
-      "targetModules",
+      options.option ?? "targetModules",
       entries.length === 0 ? ["(an empty list)"] : missing,
       counts,
     );

@@ -80,7 +80,7 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     checkAdapterName(adapterName, this.adapterNames);
     const plan = planAdapter(this.base, config);
     const tables = this.base.definition.defaultTargets;
-    const start = { name: adapterName, seed, tables, root: this.base.module };
+    const start = { name: adapterName, seed, tables, root: this.base.module, model: this.base.name };
     const adapter = attachAdapter(plan.method, plan.config, plan.matches, start);
     this.#adapters.set(adapterName, adapter);
     this.warnings.push(...plan.warnings);

@@ -51,9 +51,17 @@ export class SiteScope implements Scope {
   readonly place: Place;
   readonly #common: AdapterScope;
 
-  constructor(common: AdapterScope, place: Place) {
+  readonly #prefix: string;
+
+  /** @param prefix - what stands between the path of the place and the names of its tensors. */
+  constructor(common: AdapterScope, place: Place, prefix = "") {
     this.#common = common;
     this.place = place;
+    this.#prefix = prefix;
+  }
+
+  get #path(): string {
+    return `base_model.model.${this.place.path}${this.#prefix === "" ? "" : `.${this.#prefix.replace(/\.$/, "")}`}`;
   }
 
   get fresh(): boolean {
@@ -98,7 +106,7 @@ export class SiteScope implements Scope {
       typeof dim === "number" ? dim : `${dim.symbol} of ${pathInLayer(path)} (${adapter})`,
     );
     const parameter = new Parameter(sizes, { trainable: true, symbolic });
-    this.#save(`base_model.model.${path}`, key, parameter, live);
+    this.#save(this.#path, key, parameter, live);
     const data = parameter.allocate();
     if (this.fresh) init(data, new Random(this.#seedOf(key)));
     return parameter;
@@ -107,13 +115,15 @@ export class SiteScope implements Scope {
   sharedParam(key: string, original: Parameter, make: () => Parameter): Parameter {
     const known = this.once(`shared ${key}`, () => new Map<Parameter, Parameter>());
     const parameter = known.get(original) ?? make();
+    // Beside another method the rows are saved once, under the first name.
+    if (this.#prefix === "" || !known.has(original))
+      this.#common.tensors.set(`${this.#path}.${key}`, parameter);
     known.set(original, parameter);
-    this.#common.tensors.set(`base_model.model.${this.place.path}.${key}`, parameter);
     return parameter;
   }
 
   state(key: string, tensor: HostTensor): Parameter {
-    return this.#fixed(`base_model.model.${this.place.path}`, key, this.frozen(tensor));
+    return this.#fixed(this.#path, key, this.frozen(tensor));
   }
 
   shared(key: string, tensor: HostTensor, { saved }: { readonly saved: boolean }): Parameter {

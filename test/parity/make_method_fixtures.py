@@ -58,6 +58,8 @@ def cases(names):
            dict(convert=True))
     yield ("lora-olora", LoraConfig(r=3, lora_alpha=2, init_lora_weights="olora", target_modules=ODD, use_rslora=True),
            dict(convert=True))
+    yield ("lora-tokens", LoraConfig(r=2, trainable_token_indices=[50, 3, 7], target_modules=QV),
+           dict(families={"llama", "qwen2"}))
     yield "lora-biases", LoraConfig(r=2, bias="all", target_modules=QV), dict(families={"qwen2"})
     yield "vera-biases", VeraConfig(r=4, bias="vera_only", target_modules=QV), dict(families={"qwen2"})
     yield "ln-tuning", LNTuningConfig(target_modules=names["norms"]), {}
