@@ -100,7 +100,7 @@ export function describeData(
   terminal: Terminal,
   { dataset, evalDataset }: TrainingData,
   labels: LabelSet | undefined,
-  maxLength: unknown,
+  maxLength: number,
 ): void {
   const { rows, tokens, trainedTokens, truncatedRows, skippedRows } = dataset.summary;
   const learnt = labels === undefined ? `, ${formatCount(trainedTokens)} of them learnt` : "";
@@ -109,7 +109,7 @@ export function describeData(
     terminal.line(`labels: ${labels.names.slice(0, 12).join(", ")}${labels.names.length > 12 ? " …" : ""}`);
   if (evalDataset !== undefined) terminal.line(`held out: ${formatCount(evalDataset.length)} rows`);
   if (truncatedRows > 0)
-    terminal.note(`warning: ${truncatedRows} rows were cut to ${String(maxLength)} tokens (--max-length)`);
+    terminal.note(`warning: ${truncatedRows} rows were cut to ${maxLength} tokens (--max-length)`);
   if (skippedRows > 0)
     terminal.note(`warning: ${skippedRows} rows were left out: nothing of their answer was left`);
 }

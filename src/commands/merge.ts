@@ -38,7 +38,7 @@ export const merge = defineCommand({
       const merged = await model!.mergeAndUnload({ signal });
       await merged.savePretrained(settings.outputDir, { dtype: settings.dtype });
       terminal.line(
-        `merged ${count} modules; saved: ${settings.outputDir}   (use it: peft generate ${settings.outputDir})`,
+        `merged ${count} modules; saved: ${settings.outputDir}   (use it: peft ${base.taskType === "CAUSAL_LM" ? "generate" : "predict"} ${settings.outputDir})`,
       );
       return 0;
     } finally {

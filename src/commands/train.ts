@@ -107,7 +107,7 @@ export const train = defineCommand({
       const model = await getPeftModel(base, config, { seed: run["seed"] as number });
       for (const { text } of model.warnings) terminal.note(`warning: ${text}`);
       terminal.line(model.trainableParametersLine());
-      describeData(terminal, data, labels, run["maxLength"]);
+      describeData(terminal, data, labels, Math.min(run["maxLength"] as number, base.contextLength));
       const options = Object.fromEntries(
         Object.keys(trainOptions).map((key) => [key, run[key]]),
       ) as Partial<TrainOptions>;
