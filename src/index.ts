@@ -48,6 +48,10 @@ export {
 // Adapters
 export type { PeftConfig, PeftType } from "./methods/index.js";
 export type { NamedParameter } from "./peft/named-parameter.js";
+export type { ModuleEntry, ModuleKind, ModulePattern } from "./base/module-pattern.js";
+export type { ModuleFacts } from "./match/module-list.js";
+export type { EntryCount, MatchFault, MatchReport, ModuleMatch, ModuleStatus } from "./match/report.js";
+export { inspectMatches } from "./peft/inspect-matches.js";
 export type { PeftWarning } from "./peft/adapter-plan.js";
 export { type AttachOptions, getPeftModel, PeftModel } from "./peft/peft-model.js";
 

@@ -23,6 +23,7 @@ const ROOMS = [
   "nn",
   "models",
   "auto",
+  "match",
   "methods",
   "peft",
   "train",
@@ -32,6 +33,7 @@ const ROOMS = [
 
 /** Rooms that have to run in a browser. */
 const PORTABLE = [
+  "match",
   "graph",
   "ops",
   "autodiff",

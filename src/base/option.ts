@@ -116,6 +116,16 @@ export function choice<const T extends string>(spec: {
   return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: (value) => value };
 }
 
+/** One of a few words, or nothing. */
+export function optionalChoice<const T extends string>(spec: {
+  readonly values: readonly T[];
+  readonly doc: string;
+}): Option<T | undefined> {
+  const schema = z.enum(spec.values as [T, ...T[]]).optional() as unknown as z.ZodType<T | undefined>;
+  const placeholder = `<${spec.values.join("|")}>`;
+  return { schema, default: undefined, doc: spec.doc, placeholder, fromText: (value) => value };
+}
+
 /** A list of names, or one text; commas separate names on the command line. */
 export function names(spec: { readonly doc: string }): Option<string | readonly string[] | undefined> {
   const schema = z.union([z.string(), z.array(z.string()).readonly()]).optional();

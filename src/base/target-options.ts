@@ -1,14 +1,31 @@
-import { alias, choice, names, type Option, numbersByName } from "./option.js";
+import { layerNumbers, modulePattern } from "./module-pattern.js";
+import { alias, choice, names, numbersByName, type Option, optionalChoice } from "./option.js";
+
+/** Options that say how entries are compared. They steer the attaching and are no part of an adapter: files do not have them. */
+export const STEERING_OPTIONS: readonly string[] = ["ambiguous", "matching"];
 
 /** Options that say which modules a method holds on to; methods spread them into their config. */
 export const targetOptions = {
   targetModules: alias(
-    names({ doc: "Modules to adapt: names or dotted suffixes, a regular expression, or all-linear." }),
+    modulePattern({
+      doc: "Modules to adapt: names, dotted suffixes, paths, patterns (*, **, {0-3,8}), a regular expression, or all-linear.",
+    }),
     "loraTargetModules",
   ),
-  excludeModules: names({ doc: "Modules to leave alone, in the same spellings." }),
-  modulesToSave: names({
-    doc: "Modules that are trained and saved as a whole beside the adapter, by name or dotted suffix.",
+  excludeModules: modulePattern({ doc: "Modules to leave alone, in the same spellings." }),
+  modulesToSave: modulePattern({
+    doc: "Modules that are trained and saved as a whole beside the adapter, in the same spellings.",
+  }),
+  layersToTransform: layerNumbers({ doc: "Layers to adapt, by number; all unless said otherwise." }),
+  layersPattern: names({ doc: "Names of the lists whose numbers layersToTransform means, such as layers." }),
+  ambiguous: optionalChoice({
+    values: ["error", "warn", "allow"],
+    doc: "What a name does that fits unrelated places; warn for targetModules and error elsewhere unless said otherwise.",
+  }),
+  matching: choice({
+    values: ["whole-names", "hugging-face"],
+    default: "whole-names",
+    doc: "Rules by which names are compared: whole names throughout, or those of Hugging Face PEFT, which differ by option.",
   }),
 };
 

@@ -1,19 +1,21 @@
 import { always, gaussian } from "../base/fill.js";
 import { ConfigError } from "../base/errors.js";
-import { flag, names } from "../base/option.js";
+import { flag } from "../base/option.js";
+import { type ModuleEntry, modulePattern, type ModulePattern } from "../base/module-pattern.js";
 import { targetOptions } from "../base/target-options.js";
 import { defineMethod, type Place } from "./method.js";
 
 /** An entry that means no adapted module would be without effect. */
-function checkFeedforward(places: readonly Place[], modules: string | readonly string[] | undefined): void {
-  const entries = modules === undefined || typeof modules === "string" ? [modules] : modules;
+function checkFeedforward(places: readonly Place[], modules: ModulePattern | undefined): void {
+  const entries = (
+    Array.isArray(modules) ? modules : modules === undefined ? [] : [modules]
+  ) as readonly ModuleEntry[];
   const idle = entries.filter((entry) => {
-    if (entry === undefined) return false;
-    const pattern = typeof modules === "string" ? entry : [entry];
+    const pattern = Array.isArray(modules) ? [entry] : entry;
     return !places.some(({ named }) => named(pattern));
   });
   if (idle.length === 0) return;
-  const quoted = idle.map((entry) => `"${entry}"`).join(" and ");
+  const quoted = idle.map((entry) => JSON.stringify(entry)).join(" and ");
   throw new ConfigError({
     code: "feedforward_not_adapted",
     summary: `feedforwardModules: ${quoted} ${idle.length === 1 ? "means" : "mean"} none of the ${places.length} modules that are adapted.`,
@@ -48,7 +50,7 @@ export const ia3 = defineMethod({
   modelDefaults: { targetModules: ["IA3"], feedforwardModules: ["IA3_FEEDFORWARD"] },
   config: {
     ...targetOptions,
-    feedforwardModules: names({
+    feedforwardModules: modulePattern({
       doc: "Those of the target modules whose input is scaled instead of the output, in the same spellings.",
     }),
     initIa3Weights: flag({ default: true, doc: "Starts the factors at 1; otherwise at random, for tests." }),

@@ -1,3 +1,4 @@
+import type { ModulePattern } from "../base/module-pattern.js";
 import type { Initialiser } from "../base/fill.js";
 import type { HostTensor } from "../base/host-tensor.js";
 import type { DType } from "../base/tensor-type.js";
@@ -15,8 +16,8 @@ export interface SymbolicSize {
 export interface Place<S extends Site = Site> {
   readonly path: string;
   readonly site: S;
-  /** Whether a name, dotted suffix or regular expression, as options have them, means this place. */
-  named(this: void, pattern: string | readonly string[]): boolean;
+  /** Whether a pattern, as options have them, means this place. */
+  named(this: void, pattern: ModulePattern): boolean;
 }
 
 /** Where a run stands when an optimiser step has been made. */

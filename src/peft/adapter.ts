@@ -1,18 +1,14 @@
 import { optionError, readOptions, type ReadOptionsSource, SPELL } from "../base/read-options.js";
+import type { ModulePattern } from "../base/module-pattern.js";
+import type { MatchReport } from "../match/report.js";
 import { methods, type PeftConfig } from "../methods/index.js";
 import type { Companion, MethodDefinition, Place } from "../methods/method.js";
-import { type Module, namedModules, ownParameters, siteOf } from "../nn/module.js";
+import { type Module, namedModules, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
+import { adapterReport, type MatchSubject, placeAt } from "./adapter-report.js";
 import type { AttachedAdapter, PlacedAttachment, ResolvedConfig } from "./attached-adapter.js";
-import {
-  isWithin,
-  type Match,
-  matchModules,
-  type ModulePattern,
-  namesModule,
-  patternValue,
-} from "./match.js";
+import { assertNoFaults } from "./match-error.js";
 import { attachCopies, type CopyNaming, MODULES_TO_SAVE } from "./module-copies.js";
 import { AdapterScope, SiteScope } from "./site-scope.js";
 
@@ -54,22 +50,20 @@ export function prepareConfig(
   config: PeftConfig,
   tables: DefaultTargets,
   from: ReadOptionsSource,
-): { method: MethodDefinition; resolved: ResolvedConfig; target: ModulePattern | undefined } {
+): {
+  readonly method: MethodDefinition;
+  readonly resolved: ResolvedConfig;
+  readonly target: ModulePattern | undefined;
+  /** Whether the targets come from the tables. */
+  readonly isDefault: boolean;
+} {
   const { peftType, ...options } = config;
   const method = methods[peftType] as unknown as MethodDefinition;
   const resolved = resolveConfig(method, options, from);
   const written = resolved["targetModules"] as ModulePattern | undefined;
   const target = written ?? modelDefault(method, tables, "targetModules");
-  return { method, resolved: { ...resolved, targetModules: target }, target };
-}
-
-/** The options as they are for one module: `rankPattern` and its like replace the general values. */
-function configAt(method: MethodDefinition, config: ResolvedConfig, path: string): ResolvedConfig {
-  const here = Object.entries(method.patterns ?? {}).flatMap(([patterns, option]): [string, number][] => {
-    const value = patternValue((config[patterns] ?? {}) as Readonly<Record<string, number>>, path);
-    return value === undefined ? [] : [[option, value]];
-  });
-  return { ...config, ...Object.fromEntries(here) };
+  const filled = Object.hasOwn(method.config, "targetModules") ? { targetModules: target } : {};
+  return { method, resolved: { ...resolved, ...filled }, target, isDefault: written === undefined };
 }
 
 /** Defaults from the model's tables, where they name a place of this adapter. */
@@ -89,10 +83,16 @@ function withModelDefaults(
   return { ...config, ...Object.fromEntries(found) };
 }
 
+/** A module that was chosen. */
+export interface Match {
+  readonly path: string;
+  readonly module: Module;
+}
+
 /** What an adapter is put on. */
 export interface AdapterMatches {
   /** Modules that the method adapts. */
-  readonly targets: readonly Match[];
+  readonly targets: readonly (Match & { readonly values: Readonly<Record<string, number>> })[];
   /** Modules that are trained as a whole. */
   readonly modulesToSave: readonly Match[];
 }
@@ -101,27 +101,35 @@ export interface AdapterMatches {
 function companionPlaces(
   method: MethodDefinition,
   config: ResolvedConfig,
-  { root, tables, model }: { readonly root: Module; readonly tables: DefaultTargets; readonly model: string },
+  { subject, tables }: { readonly subject: MatchSubject; readonly tables: DefaultTargets },
   { modulesToSave }: AdapterMatches,
 ): { companion: Companion; place: Place; module: Module }[] {
   return (method.companions?.(config) ?? []).flatMap((companion) => {
     const { method: other, option } = companion;
-    const target = companion.targets ?? modelDefault(other, tables, "targetModules") ?? [];
-    const found = matchModules(root, {
-      model,
-      option,
-      target,
-      modulesToSave,
-      sites: other.sites,
-      followsTies: other.followsTies === true,
-      head: "",
+    const targetModules = companion.targets ?? modelDefault(other, tables, "targetModules") ?? [];
+    const saved = modulesToSave.map(({ path }) => ({ exact: path }));
+    const asked = { targetModules, modulesToSave: saved };
+    const report = adapterReport({ ...subject, heads: [] }, other, asked, false);
+    const renamed = (text: string): string => text.replace(/^targetModules/, option);
+    assertNoFaults({
+      ...report,
+      faults: report.faults.map((fault) => ({
+        ...fault,
+        summary: renamed(fault.summary),
+        fixes: fault.fixes.map(renamed),
+      })),
     });
-    return found.map(({ path, module }) => {
-      const named = (pattern: ModulePattern): boolean => namesModule(pattern, path);
-      return { companion, module, place: { path, site: siteOf(module, other.sites)!, named } };
-    });
+    return report.targets.map((module) => ({
+      companion,
+      module: subject.moduleAt(module.name)!,
+      place: placeAt(subject, module, other)!,
+    }));
   });
 }
+
+/** Whether a path is one of the modules to save or stands below one. */
+const isWithin = (path: string, roots: readonly Match[]): boolean =>
+  roots.some((root) => path === root.path || path.startsWith(`${root.path}.`));
 
 const isBias = (_module: Module, name: string): boolean => name === "bias";
 
@@ -154,22 +162,19 @@ export function attachAdapter(
     /** The model's `defaultTargets`. */
     readonly tables: DefaultTargets;
     readonly root: Module;
-    /** Name of the model, for messages. */
-    readonly model: string;
+    readonly subject: MatchSubject;
+    /** What was said before it is done, and is done. */
+    readonly report: MatchReport;
   },
 ): AttachedAdapter {
-  const { name, seed, tables, root } = options;
-  const places = matches.targets.map(({ path, module }): Place => ({
-    path,
-    site: siteOf(module, method.sites)!,
-    named: (pattern) => namesModule(pattern, path),
-  }));
+  const { name, seed, tables, root, subject, report } = options;
+  const places = report.targets.map((module) => placeAt(subject, module, method)!);
   const complete = withModelDefaults(method, config, tables, places);
   const common = new AdapterScope(name, seed, places, complete);
-  const adapters = places.map((place) =>
+  const adapters = places.map((place, i) =>
     method.attach(
       place.site as never,
-      configAt(method, complete, place.path) as never,
+      { ...complete, ...matches.targets[i]!.values } as never,
       new SiteScope(common, place),
     ),
   );
@@ -200,5 +205,5 @@ export function attachAdapter(
     for (const [key, parameter] of copies.tensors) tensors.set(key, parameter);
   }
   const made = { tensors, fixed, savedTensors, savedOptions, stepWork };
-  return { name, method, config: complete, places, ...made, attachments };
+  return { name, method, config: complete, report, places, ...made, attachments };
 }

@@ -1,4 +1,5 @@
 import type { HostTensor } from "../base/host-tensor.js";
+import type { MatchReport } from "../match/report.js";
 import type { MethodDefinition, Place, StepFacts } from "../methods/method.js";
 import type { Module } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
@@ -25,6 +26,8 @@ export interface AttachedAdapter {
   readonly name: string;
   readonly method: MethodDefinition;
   readonly config: ResolvedConfig;
+  /** What its configuration meant, which is what was attached. */
+  readonly report: MatchReport;
   /** Where the method itself holds on. */
   readonly places: readonly Place[];
   /** Its saved tensors, by their name in adapter files; tied ones are one parameter under two names. */

@@ -1,6 +1,7 @@
 import { CheckpointError, ConfigError, type Fact } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import { optionError, optionFaults } from "../base/read-options.js";
+import { STEERING_OPTIONS } from "../base/target-options.js";
 import { toCamelCase, toSnakeCase } from "../base/spelling.js";
 import { suggest } from "../base/suggest.js";
 import { methods, type PeftConfig, type PeftType } from "../methods/index.js";
@@ -88,6 +89,10 @@ export function readAdapterConfig(values: Readonly<Record<string, unknown>>, fil
   };
 }
 
+/** Whether files of a method have no key for an option that is not used. */
+const isAbsent = (method: MethodDefinition, name: string): boolean =>
+  method.ownOptions?.includes(name) === true || name.startsWith("layers");
+
 /** The contents of adapter_config.json, keys sorted. */
 export function writeAdapterConfig(
   method: MethodDefinition,
@@ -103,7 +108,8 @@ export function writeAdapterConfig(
     ["task_type", facts.taskType],
     ...Object.entries(method.inert),
     ...Object.entries(config)
-      .filter(([name, value]) => value !== undefined || method.ownOptions?.includes(name) !== true)
+      .filter(([name]) => !STEERING_OPTIONS.includes(name))
+      .filter(([name, value]) => value !== undefined || !isAbsent(method, name))
       .map(([name, value]): [string, unknown] => [
         method.config[name]?.fileKey ?? toSnakeCase(name),
         value ?? null,

@@ -7,17 +7,11 @@ import { resolveModel } from "../files/hub.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { SafetensorsFile } from "../files/safetensors.js";
 import { attachAdapter, prepareConfig } from "./adapter.js";
+import { baseSubject, matchesOf, type PeftWarning } from "./adapter-plan.js";
 import { type AttachedAdapter, detach } from "./attached-adapter.js";
 import { checkAdapterTensors, readAdapterConfig } from "./hf-format.js";
-import {
-  checkTying,
-  entriesOf,
-  type Match,
-  matchModules,
-  type ModulePattern,
-  savedModules,
-  withTied,
-} from "./match.js";
+import { type LoadedMatches, loadedMatches } from "./loaded-matches.js";
+import { checkTying, withTied } from "./ties.js";
 
 function asFloat32(tensor: HostTensor): Float32Array {
   if (tensor.dtype === "bfloat16") return bfloat16ToFloat32(tensor.data as Uint16Array);
@@ -43,44 +37,32 @@ export async function loadAdapterFolder(
   base: PretrainedModel,
   path: string,
   name: string,
-): Promise<AttachedAdapter> {
+): Promise<{ readonly adapter: AttachedAdapter; readonly warnings: readonly PeftWarning[] }> {
   const files = await openAdapterFolder(await resolveModel(path));
   let adapter: AttachedAdapter | undefined;
   try {
     const { config, baseModel } = readAdapterConfig(files.config, files.configPath);
     const tables = base.definition.defaultTargets;
     const from = { source: files.configPath, spelling: "snake_case" } as const;
-    const { method, resolved, target } = prepareConfig(config, tables, from);
-    const exclude = resolved["excludeModules"] as ModulePattern | undefined;
-    const modulesToSave = withTied(
-      base.module,
-      savedModules(base.module, entriesOf(resolved["modulesToSave"]), files.weights.tensors.keys()),
-      resolved["ensureWeightTying"] === true,
-    );
-    let targets: Match[];
+    const { method, resolved } = prepareConfig(config, tables, from);
+    const file = { path: files.weights.path, keys: [...files.weights.tensors.keys()] };
+    const subject = baseSubject(base);
+    let loaded: LoadedMatches;
     try {
-      targets = matchModules(base.module, {
-        model: base.name,
-        target: target ?? (method.everywhere === true ? undefined : []),
-        exclude,
-        modulesToSave,
-        sites: method.sites,
-        followsTies: method.followsTies === true,
-        head: "lm_head",
-      });
+      loaded = loadedMatches(subject, file, method, resolved);
     } catch (error) {
       if (error instanceof TargetError) throw otherBase(path, base.name, baseModel, error);
       throw error;
     }
-    const matches = { targets, modulesToSave };
-    checkTying(base.module, targets, resolved["ensureWeightTying"] === true);
+    const { report, warnings } = loaded;
+    const tying = resolved["ensureWeightTying"] === true;
+    const { targets, modulesToSave: named } = matchesOf(report, subject);
+    const modulesToSave = withTied(base.module, named, tying);
+    checkTying(base.module, targets, tying);
     const saved = modulesToSave.length === 0 ? undefined : modulesToSave.map(({ path: at }) => at);
-    adapter = attachAdapter(method, { ...resolved, modulesToSave: saved }, matches, {
-      name,
-      tables,
-      root: base.module,
-      model: base.name,
-    });
+    const start = { name, tables, report, subject, root: base.module };
+    const settings = { ...resolved, modulesToSave: saved };
+    adapter = attachAdapter(method, settings, { targets, modulesToSave }, start);
     const copies = baseCopies(base, files.weights, adapter);
     const found = new Map(
       [...files.weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),
@@ -93,7 +75,7 @@ export async function loadAdapterFolder(
       `${files.configPath}: ${method.name}, made for ${baseModel ?? "an unnamed base"}`,
     );
     for (const [key, parameter] of adapter.tensors) fill(parameter, files.weights.read(key));
-    return adapter;
+    return { adapter, warnings };
   } catch (error) {
     if (adapter !== undefined) detach(adapter.attachments);
     throw error;

@@ -185,13 +185,13 @@ test("mistakes", async () => {
     );
   expect(await message({ modulesToSave: ["lm_haed"] })).toMatchInlineSnapshot(`
     "modulesToSave: "lm_haed" matches no module of FIXTURES/llama/model.
-      nearest         "lm_head" for "lm_haed"
-      can be adapted  embed_tokens (1)  q_proj (3)  k_proj (3)  v_proj (3)  o_proj (3)  gate_proj (3)  up_proj (3)  down_proj (3)  lm_head (1)
+      nearest    "lm_head" for "lm_haed"
+      there are  model (1)  embed_tokens (1)  self_attn (3)  q_proj (3)  k_proj (3)  v_proj (3)  o_proj (3)  mlp (3)  gate_proj (3)  up_proj (3)  down_proj (3)  input_layernorm (3)  post_attention_layernorm (3)  norm (1)  lm_head (1)
     fix: modulesToSave: ["lm_head"]"
   `);
   expect(await message({ modulesToSave: ["mlp", "layers.0.mlp.up_proj"] })).toMatchInlineSnapshot(`
-    "modulesToSave: model.layers.0.mlp.up_proj is part of another module that is saved as a whole.
-    fix: name the outer one alone"
+    "modulesToSave: model.layers.0.mlp.up_proj is part of model.layers.0.mlp, which is saved as a whole.
+    fix: leave it out, or name it alone: modulesToSave: ["model.layers.0.mlp.up_proj"]"
   `);
   expect(await message({ targetModules: ["lm_head"], ensureWeightTying: true })).toMatchInlineSnapshot(`
     "ensureWeightTying: lm_head shares its weight with model.embed_tokens and is adapted, not saved as a whole.

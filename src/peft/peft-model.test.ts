@@ -181,11 +181,12 @@ describe("mistakes", () => {
       "targetModules: "nothing_like_it" matches no module of FIXTURES/llama/model.
         matched         "q_proj" (3 modules)
         can be adapted  embed_tokens (1)  q_proj (3)  k_proj (3)  v_proj (3)  o_proj (3)  gate_proj (3)  up_proj (3)  down_proj (3)  lm_head (1)
-      fix: see all paths: peft inspect FIXTURES/llama/model"
+      fix: see all paths: peft match FIXTURES/llama/model
+       or: for what may be absent: { match: "name", optional: true }"
     `);
     expect(await targets("(q_proj")).toMatchInlineSnapshot(`
       "targetModules: "(q_proj" is not a regular expression.
-        reason  Invalid regular expression: /^(?:(q_proj)$/: Unterminated group
+        reason  Invalid regular expression: /^(?:(q_proj)$/s: Unterminated group
       fix: for a name, write a list: targetModules: ["(q_proj"]"
     `);
     expect(await targets(["q_proj"], ["q_proj"])).toMatchInlineSnapshot(`
@@ -194,8 +195,8 @@ describe("mistakes", () => {
     `);
     expect(await targets(["q_proj"], ["qproj"])).toMatchInlineSnapshot(`
       "excludeModules: "qproj" matches no module of FIXTURES/llama/model.
-        nearest         "q_proj" for "qproj"
-        can be adapted  embed_tokens (1)  q_proj (3)  k_proj (3)  v_proj (3)  o_proj (3)  gate_proj (3)  up_proj (3)  down_proj (3)  lm_head (1)
+        nearest    "q_proj" for "qproj"
+        there are  model (1)  embed_tokens (1)  self_attn (3)  q_proj (3)  k_proj (3)  v_proj (3)  o_proj (3)  mlp (3)  gate_proj (3)  up_proj (3)  down_proj (3)  input_layernorm (3)  post_attention_layernorm (3)  norm (1)  lm_head (1)
       fix: excludeModules: ["q_proj"]"
     `);
     expect([...base.modules()].every(({ attachments }) => attachments.length === 0)).toBe(true);
@@ -212,17 +213,13 @@ describe("mistakes", () => {
     };
     expect(await broken("lacking", ["base_model.model.model.layers.0.self_attn.q_proj.lora_a.weight"]))
       .toMatchInlineSnapshot(`
-      "DIR/lacking/adapter_model.safetensors lacks 12 of the 12 tensors this adapter needs and holds 1 tensors that nothing uses.
-        missing   base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight  (4, 32)
-                  base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight  (32, 4)
-                  base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight  (4, 32)
-                  base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight  (16, 4)
-                  base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight  (4, 32)
-                  and 7 more
-        not used  base_model.model.model.layers.0.self_attn.q_proj.lora_a.weight  (2, 2)
-        config    DIR/lacking/adapter_config.json: LORA, made for test/fixtures/llama/model
-      fix: load the adapter on the base model it was made for"
-    `);
+        "DIR/lacking/adapter_model.safetensors lacks 2 of the 2 tensors this adapter needs and holds 1 tensors that nothing uses.
+          missing   base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight  (4, 32)
+                    base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight  (32, 4)
+          not used  base_model.model.model.layers.0.self_attn.q_proj.lora_a.weight  (2, 2)
+          config    DIR/lacking/adapter_config.json: LORA, made for test/fixtures/llama/model
+        fix: load the adapter on the base model it was made for"
+      `);
     const path = join(folder, "pickle");
     cpSync(join(fixturesFolder, "llama/adapter"), path, { recursive: true });
     rmSync(join(path, "adapter_model.safetensors"));

@@ -80,7 +80,8 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     checkAdapterName(adapterName, this.adapterNames);
     const plan = planAdapter(this.base, config);
     const tables = this.base.definition.defaultTargets;
-    const start = { name: adapterName, seed, tables, root: this.base.module, model: this.base.name };
+    const { report, subject } = plan;
+    const start = { name: adapterName, seed, tables, report, subject, root: this.base.module };
     const adapter = attachAdapter(plan.method, plan.config, plan.matches, start);
     this.#adapters.set(adapterName, adapter);
     this.warnings.push(...plan.warnings);
@@ -95,7 +96,8 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     options: { readonly isTrainable?: boolean } = {},
   ): Promise<AttachedAdapter> {
     checkAdapterName(adapterName, this.adapterNames);
-    const adapter = await loadAdapterFolder(this.base, path, adapterName);
+    const { adapter, warnings } = await loadAdapterFolder(this.base, path, adapterName);
+    this.warnings.push(...warnings);
     this.#adapters.set(adapterName, adapter);
     this.setAdapter(adapterName, { trainable: options.isTrainable ?? false });
     return adapter;

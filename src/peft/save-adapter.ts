@@ -4,6 +4,7 @@ import { VERSION } from "../base/version.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { TensorToWrite } from "../files/safetensors-write.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
+import { expectedCopies, savedConfig } from "./saved-config.js";
 import { writeAdapterConfig } from "./hf-format.js";
 
 /** What the Hub calls each task. */
@@ -41,7 +42,13 @@ export async function saveAdapter(
   path: string,
 ): Promise<void> {
   const folder = await openOutputFolder(path);
-  const tensors = [...adapter.tensors]
+  // Python looks for a tensor of every module whose name ends like a saved one's: it finds the base's own.
+  const copies = expectedCopies(adapter.report).flatMap(({ name }) =>
+    [...base.namedParameters()]
+      .filter((parameter) => parameter.name.startsWith(`${name}.`))
+      .map((parameter) => [`base_model.model.${parameter.name}`, parameter] as const),
+  );
+  const tensors = [...new Map([...copies, ...adapter.tensors])]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([key, parameter]): [string, TensorToWrite] => {
       const { dtype, dims, data } = adapter.savedTensors.get(parameter)?.() ?? parameter.tensor;
@@ -50,7 +57,8 @@ export async function saveAdapter(
   await folder.tensors("adapter_model.safetensors", tensors);
   const facts = { baseModel: base.name, taskType: base.taskType };
   const written = [...adapter.savedOptions].map(([name, make]) => [name, make()] as const);
-  const options = { ...adapter.config, ...Object.fromEntries(written) };
+  const { report, method, config: own } = adapter;
+  const options = { ...savedConfig(report, method, own), ...Object.fromEntries(written) };
   const config = writeAdapterConfig(adapter.method, options, facts);
   const turned = adapter.attachments.some(
     ({ module, wrapper }) => wrapper?.infix === "base_layer" && module.transposed.length > 0,

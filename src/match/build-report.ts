@@ -1,0 +1,178 @@
+import { ambiguityFindings } from "./ambiguity.js";
+import { nothingLeft, notFound, unknownLayers, unsupported } from "./faults.js";
+import { huggingFaceExtras, idleEntries } from "./hugging-face-extras.js";
+import { huggingFaceHits } from "./hugging-face-hits.js";
+import { chosenLayers, layerLists, layerOf } from "./layers.js";
+import type { EntryCount, EntryGroup, EntryUse, MatchReport, ModuleMatch, ModuleStatus } from "./report.js";
+import type { ListedModule } from "./module-list.js";
+import { countHits, type Lookup, lookUp, type OptionHits } from "./lookup.js";
+import { overlaps } from "./overlaps.js";
+import type { ParsedEntry } from "./parse-entry.js";
+import type { MatchSettings } from "./report-settings.js";
+
+/** Modules that are saved as a whole, and for every module the saved one that it is or is part of. */
+function savedRoots(modules: readonly ListedModule[], save: OptionHits): (string | undefined)[] {
+  const roots = new Set<string>();
+  for (const [i, hits] of save.hits.entries())
+    if (hits !== undefined && !hits.some(({ negated }) => negated)) roots.add(modules[i]!.name);
+  if (roots.size === 0) return [];
+  return modules.map(({ name }) => {
+    let root: string | undefined;
+    for (let end = name.length; end > 0; end = name.lastIndexOf(".", end - 1))
+      if (roots.has(name.slice(0, end))) root = name.slice(0, end);
+    return root;
+  });
+}
+
+const NOTHING: Readonly<Record<string, number>> = {};
+
+const use = (option: string, { label, mode }: ParsedEntry): EntryUse => ({ option, entry: label, mode });
+
+/** State of one module, and why. */
+function stateOf(
+  i: number,
+  module: ListedModule,
+  lookup: Lookup,
+  settings: MatchSettings,
+  facts: {
+    readonly root: string | undefined;
+    readonly layers: ReadonlySet<number> | undefined;
+    readonly lists: readonly string[];
+  },
+): [status: ModuleStatus, why: string] {
+  const { targets, exclude, save } = lookup;
+  if (facts.root !== undefined) {
+    const [entry] = save.hits[i] ?? [];
+    return [
+      "saved",
+      facts.root === module.name && entry !== undefined
+        ? `modulesToSave ${entry.label}`
+        : `part of ${facts.root}`,
+    ];
+  }
+  const named = targets.hits[i];
+  if (named === undefined) return ["unmatched", "named by no entry"];
+  const negation = named.find(({ negated }) => negated);
+  if (negation !== undefined) return ["excluded", `targetModules ${negation.label}`];
+  const excluded = exclude.hits[i];
+  if (excluded !== undefined && !excluded.some(({ negated }) => negated))
+    return ["excluded", `excludeModules ${excluded[0]!.label}`];
+  if (facts.layers !== undefined) {
+    const layer = layerOf(module.name, facts.lists);
+    if (layer === undefined) return ["layer", "it is in no layer"];
+    if (!facts.layers.has(layer)) return ["layer", `layer ${layer} is not selected`];
+  }
+  if (!settings.supports(module)) return ["unsupported", `${settings.method} cannot adapt a ${module.type}`];
+  return ["adapted", `targetModules ${named[0]!.label}`];
+}
+
+function countEntries(modules: readonly ModuleMatch[], options: readonly OptionHits[]): EntryCount[] {
+  return options.flatMap(({ option, entries, hits }) => {
+    const groups = new Map(entries.map((entry) => [entry, new Map<string, EntryGroup>()]));
+    for (const [i, here] of hits.entries()) {
+      for (const entry of here ?? []) {
+        const { type, kind, shape } = modules[i]!;
+        const key = `${type} ${shape?.join()}`;
+        const known = groups.get(entry)!;
+        known.set(key, { type, kind, shape, count: (known.get(key)?.count ?? 0) + 1 });
+      }
+    }
+    return entries.map((entry) => {
+      const list = [...groups.get(entry)!.values()];
+      const count = list.reduce((sum, group) => sum + group.count, 0);
+      return { ...use(option, entry), optional: entry.optional, count, groups: list };
+    });
+  });
+}
+
+/** Values that replace options at a module: those of the keys that name it. */
+function valuesAt(i: number, lookup: Lookup): Record<string, number> {
+  const values: Record<string, number> = {};
+  for (const { hits, replaces, valueOf } of lookup.patterns) {
+    const [entry] = hits[i] ?? [];
+    if (entry !== undefined) values[replaces] = valueOf(entry);
+  }
+  return values;
+}
+
+/** Every module that the method can adapt, as the hits of one entry. */
+function everyPlace(modules: readonly ListedModule[], { supports }: MatchSettings): OptionHits {
+  const entry: ParsedEntry = { label: "(every place)", optional: true, negated: false, mode: "kind" };
+  const hits = modules.map((module) => (supports(module) ? [entry] : undefined));
+  return { option: "targetModules", entries: [entry], hits, counts: countHits([entry], hits) };
+}
+
+/** Modules that share a parameter with an adapted one are adapted with it, where the method says so. */
+function withTies(modules: readonly ModuleMatch[], settings: MatchSettings): readonly ModuleMatch[] {
+  const { tiedWith, supports, adapterAt } = settings;
+  if (tiedWith === undefined) return modules;
+  const partners = new Map<string, ModuleMatch>();
+  for (const module of modules)
+    if (module.status === "adapted") for (const name of tiedWith(module.name)) partners.set(name, module);
+  if (partners.size === 0) return modules;
+  return modules.map((module) => {
+    const partner = partners.get(module.name);
+    if (partner === undefined || module.status !== "unmatched" || !supports(module)) return module;
+    const { values } = partner;
+    const { rank, alpha } = adapterAt(module, values);
+    return { ...module, status: "adapted", why: `tied to ${partner.name}`, values, rank, alpha, trained: 0 };
+  });
+}
+
+/**
+ * Looks up a configuration in a list of modules and says for every module and every entry what comes of it. Nothing is attached,
+ * and no weight is read.
+ *
+ * @throws {@link ConfigError} `pattern_syntax` for an entry that cannot be read
+ */
+export function buildReport(modules: readonly ListedModule[], settings: MatchSettings): MatchReport {
+  const strict = settings.matching === "whole-names";
+  const named = strict ? lookUp(modules, settings) : huggingFaceHits(modules, settings);
+  const lookup = settings.everywhere === true ? { ...named, targets: everyPlace(modules, settings) } : named;
+  const roots = savedRoots(modules, lookup.save);
+  const layers = strict ? chosenLayers(settings) : undefined;
+  const lists = layerLists(settings);
+  const options = [lookup.targets, lookup.exclude, lookup.save, ...lookup.patterns];
+  const used = options.map(({ option, entries, hits }) => ({
+    hits,
+    uses: new Map(entries.map((entry) => [entry, use(option, entry)])),
+  }));
+  const looked = modules.map((module, i): ModuleMatch => {
+    const [status, why] = stateOf(i, module, lookup, settings, { root: roots[i], layers, lists });
+    const matchedBy: EntryUse[] = [];
+    for (const { hits, uses } of used) for (const entry of hits[i] ?? []) matchedBy.push(uses.get(entry)!);
+    const values = status === "adapted" ? (settings.valuesAt?.(module) ?? valuesAt(i, lookup)) : NOTHING;
+    const adapter =
+      status === "adapted"
+        ? settings.adapterAt(module, values)
+        : { rank: undefined, alpha: undefined, trained: roots[i] === module.name ? module.parameters : 0 };
+    const { name, type, shape, kind, parameters } = module;
+    const { rank, alpha, trained } = adapter;
+    return { name, type, shape, kind, parameters, status, why, matchedBy, values, rank, alpha, trained };
+  });
+  const reported = withTies(looked, settings);
+  const targets = reported.filter(({ status }) => status === "adapted");
+  const modulesToSave = reported.filter(({ name }, i) => roots[i] === name);
+  const ambiguous = strict ? ambiguityFindings(reported, lookup, settings) : { faults: [], warnings: [] };
+  const faults = [
+    ...(strict ? notFound(reported, lookup, settings) : []),
+    ...(strict ? unknownLayers(reported, settings) : []),
+    ...unsupported(reported, settings),
+    ...(strict ? overlaps(reported, lookup, settings) : []),
+    ...ambiguous.faults,
+  ];
+  return {
+    model: settings.model,
+    method: settings.method,
+    modules: reported,
+    targets,
+    modulesToSave,
+    entries: countEntries(reported, options),
+    faults: [...faults, ...nothingLeft(reported, lookup, settings, faults.length > 0)],
+    warnings: [
+      ...ambiguous.warnings,
+      ...(strict ? idleEntries(reported, lookup) : []),
+      ...(strict ? huggingFaceExtras(reported, lookup, settings) : []),
+    ],
+  };
+}
