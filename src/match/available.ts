@@ -16,6 +16,7 @@ export function availableNames(
     names.set(name, (names.get(name) ?? 0) + 1);
   }
   const shown = [...names].slice(0, 20).map(([name, count]) => `${name} (${count})`);
+  if (shown.length === 0) return "none of its modules";
   return [...shown, ...(names.size > 20 ? [`and ${names.size - 20} more`] : [])].join("  ");
 }
 

@@ -181,6 +181,17 @@ export function nothingLeft(
 ): MatchFault[] {
   if (known || settings.emptyTargets || modules.some(({ status }) => status === "adapted")) return [];
   const named = modules.filter((_, i) => lookup.targets.hits[i] !== undefined);
+  if (named.length === 0 && settings.everywhere === true) {
+    return [
+      {
+        code: "target_none",
+        summary: `${settings.model} has no module that ${settings.method} can adapt.`,
+        facts: [],
+        fixes: ["choose another method"],
+        fields: { model: settings.model, method: settings.method },
+      },
+    ];
+  }
   if (named.length === 0) return [];
   const by = (status: string): number => named.filter((module) => module.status === status).length;
   const facts: Fact[] = [

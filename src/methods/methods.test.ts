@@ -289,16 +289,19 @@ describe("BitFit", () => {
   });
 
   test("a model without biases, and a module without one", async () => {
-    expect((await errorOf({ peftType: "BITFIT" })).replaceAll(fixturesFolder, "FIXTURES"))
-      .toMatchInlineSnapshot(`
-      "FIXTURES/llama/model has no module that the method can adapt.
-        kinds  bias
+    expect(
+      (await errorOf({ peftType: "BITFIT" })).replaceAll(fixturesFolder, "FIXTURES"),
+    ).toMatchInlineSnapshot(`
+      "FIXTURES/llama/model has no module that BITFIT can adapt.
       fix: choose another method"
     `);
     expect(await errorOf({ peftType: "BITFIT", targetModules: ["q_proj"] })).toMatchInlineSnapshot(`
-      "targetModules: model.layers.0.self_attn.q_proj is a Linear, which the method cannot adapt.
-        kinds           bias
-        can be adapted  none of its modules"
+      "targetModules: model.layers.0.self_attn.q_proj is a Linear, which BITFIT cannot adapt, as 2 modules more.
+        modules         model.layers.0.self_attn.q_proj  Linear
+                        model.layers.1.self_attn.q_proj  Linear
+                        model.layers.2.self_attn.q_proj  Linear
+        can be adapted  none of its modules
+      fix: to train it as a whole: modulesToSave: ["model.layers.0.self_attn.q_proj"]"
     `);
   });
 });
