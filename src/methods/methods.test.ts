@@ -249,7 +249,8 @@ describe("LoRA", () => {
     ).toMatchInlineSnapshot(`
       "trainableTokenIndices: "embed" matches no module of DIR/llama/model.
         can be adapted  embed_tokens (1)  q_proj (3)  k_proj (3)  v_proj (3)  o_proj (3)  gate_proj (3)  up_proj (3)  down_proj (3)  lm_head (1)
-      fix: see all paths: peft inspect DIR/llama/model"
+      fix: see all paths: peft match DIR/llama/model
+       or: for what may be absent: { match: "name", optional: true }"
     `);
     expect(await errorOf({ peftType: "LORA", trainableTokenIndices: [97] })).toMatchInlineSnapshot(`
       "tokenIndices: 97 is no token of model.embed_tokens, which has 97.
@@ -289,9 +290,8 @@ describe("BitFit", () => {
   });
 
   test("a model without biases, and a module without one", async () => {
-    expect(
-      (await errorOf({ peftType: "BITFIT" })).replaceAll(fixturesFolder, "FIXTURES"),
-    ).toMatchInlineSnapshot(`
+    expect((await errorOf({ peftType: "BITFIT" })).replaceAll(fixturesFolder, "FIXTURES"))
+      .toMatchInlineSnapshot(`
       "FIXTURES/llama/model has no module that BITFIT can adapt.
       fix: choose another method"
     `);

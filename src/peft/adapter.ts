@@ -108,7 +108,7 @@ function companionPlaces(
     const { method: other, option } = companion;
     const targetModules = companion.targets ?? modelDefault(other, tables, "targetModules") ?? [];
     const saved = modulesToSave.map(({ path }) => ({ exact: path }));
-    const asked = { targetModules, modulesToSave: saved };
+    const asked = { ...companion.config, targetModules, modulesToSave: saved };
     const report = adapterReport({ ...subject, heads: [] }, other, asked, false);
     const renamed = (text: string): string => text.replace(/^targetModules/, option);
     assertNoFaults({

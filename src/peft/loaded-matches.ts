@@ -16,7 +16,7 @@ export interface LoadedMatches {
 }
 
 /** Modules that tensors of a file belong to which are no parameters of their own. */
-function adaptedBy(keys: Iterable<string>, subject: MatchSubject): string[] {
+function adaptedBy(keys: Iterable<string>, subject: MatchSubject, companions: readonly string[]): string[] {
   const own = new Map(
     subject.modules.map(({ name }) => {
       const module = subject.moduleAt(name);
@@ -99,7 +99,8 @@ export function loadedMatches(
     modulesToSave: saved,
   });
   const expected = asWritten.targets.map(({ name }) => name);
-  const adapted = adaptedBy(file.keys, subject);
+  const companions = (method.companions?.(config) ?? []).map(({ prefix }) => prefix);
+  const adapted = adaptedBy(file.keys, subject, companions);
   const names = adapted.length > 0 ? adapted : expected;
   // Nothing of it is here: the reasons of a fresh adapter tell why.
   if (names.length === 0 && saved.length === 0 && settings.emptyTargets !== true)
