@@ -1,5 +1,6 @@
-import { LanguageHead } from "../nn/language-head.js";
+import { LanguageHead, type Supervision } from "../nn/language-head.js";
 import { type Batch, packBatch, type PackedBatch } from "../text/collate.js";
+import { IGNORED } from "../text/encode-example.js";
 import {
   type BackwardOptions,
   type BackwardOutput,
@@ -73,14 +74,29 @@ export class CausalLanguageModel extends PretrainedModel {
     }
   }
 
+  /** What is predicted from which row of the hidden states; the last virtual token of the input predicts the first real one. */
+  #supervision({ rows, tokens, rowOffsets, labels, supervised, supervisedLabels }: PackedBatch): Supervision {
+    if (labels === undefined || !this.predictsFirstToken) {
+      return { rows: supervised, labels: supervisedLabels };
+    }
+    const count = this.virtualTokens;
+    const first = Array.from({ length: rows }, (_, row) => ({
+      row: tokens.length + (row + 1) * count - 1,
+      label: labels[rowOffsets[row]!]!,
+    })).filter(({ label }) => label !== IGNORED);
+    return {
+      rows: Int32Array.from([...supervised, ...first.map(({ row }) => row)]),
+      labels: Int32Array.from([...supervisedLabels, ...first.map(({ label }) => label)]),
+    };
+  }
+
   async #meanLoss(
     packed: PackedBatch,
     hidden: Parameters<LanguageHead["loss"]>[0],
     options: ForwardOptions,
   ): Promise<number> {
-    const count = packed.supervised.length;
-    const supervision = { rows: packed.supervised, labels: packed.supervisedLabels };
-    const { loss } = await this.head.loss(hidden, supervision, 1 / count, {
+    const supervision = this.#supervision(packed);
+    const { loss } = await this.head.loss(hidden, supervision, 1 / supervision.rows.length, {
       ...options,
       gradients: false,
       hiddenGradient: false,
@@ -93,7 +109,7 @@ export class CausalLanguageModel extends PretrainedModel {
     const packed = this.pack(batch);
     const pass = await this.runner.forward(packed, { signal: options.signal });
     try {
-      const supervisedTokens = packed.supervised.length;
+      const supervisedTokens = this.#supervision(packed).rows.length;
       const mean = await this.#meanLoss(packed, pass.hidden, options);
       return { loss: supervisedTokens === 0 ? 0 : mean * supervisedTokens, supervisedTokens };
     } finally {
@@ -109,14 +125,14 @@ export class CausalLanguageModel extends PretrainedModel {
    */
   async backward(batch: Batch | PackedBatch, options: BackwardOptions = {}): Promise<BackwardOutput> {
     const packed = this.pack(batch);
-    const supervisedTokens = packed.supervised.length;
+    const supervision = this.#supervision(packed);
+    const supervisedTokens = supervision.rows.length;
     const tokens = packed.tokens.length;
     if (supervisedTokens === 0) return { loss: 0, supervisedTokens, tokens };
     const weight = 1 / (options.normalizer ?? supervisedTokens);
     const { signal, seed } = options;
     const pass = await this.runner.forward(packed, { training: true, gradients: true, seed, signal });
     try {
-      const supervision = { rows: packed.supervised, labels: packed.supervisedLabels };
       const hiddenGradient = pass.plan.hiddenWanted;
       const { loss, dHidden } = await this.head.loss(pass.hidden, supervision, weight, {
         training: true,

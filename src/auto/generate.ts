@@ -18,6 +18,8 @@ export const generationOptions = {
 export type GenerationOptions = Partial<OptionValues<typeof generationOptions>> & {
   /** Ends an answer where one of these appears; it is not part of the answer. */
   readonly stop?: readonly string[];
+  /** Number of the task of each prompt, for adapters that have tasks. */
+  readonly taskIds?: readonly number[] | undefined;
   /** Token ids that end an answer; those of the model unless said otherwise. */
   readonly stopTokens?: readonly number[];
   readonly signal?: AbortSignal | undefined;
@@ -62,7 +64,18 @@ function heldBack(text: string, stops: readonly string[]): number {
   return held;
 }
 
-function checkPrompts(model: CausalLanguageModel, prompts: readonly (readonly number[])[]): void {
+function checkPrompts(
+  model: CausalLanguageModel,
+  prompts: readonly (readonly number[])[],
+  taskIds: readonly number[] | undefined,
+): void {
+  if (taskIds !== undefined && taskIds.length !== prompts.length) {
+    throw new ConfigError({
+      code: "task_ids_count",
+      summary: `taskIds has ${taskIds.length} entries; there are ${prompts.length} prompts.`,
+      fields: { taskIds, prompts: prompts.length },
+    });
+  }
   for (const [i, prompt] of prompts.entries()) {
     if (prompt.length === 0) {
       throw new ConfigError({
@@ -83,11 +96,20 @@ function checkPrompts(model: CausalLanguageModel, prompts: readonly (readonly nu
 }
 
 /** Rows of tokens without padding, each starting at a position of its own. */
-function packRows(rows: readonly (readonly number[])[], firstPositions: readonly number[]): TokenBatch {
+function packRows(
+  rows: readonly (readonly number[])[],
+  firstPositions: readonly number[],
+  taskIds?: readonly number[],
+): TokenBatch {
   const rowOffsets = new Int32Array(rows.length + 1);
   for (const [i, row] of rows.entries()) rowOffsets[i + 1] = rowOffsets[i]! + row.length;
   const positions = Int32Array.from(rows.flatMap((row, i) => row.map((_, t) => firstPositions[i]! + t)));
-  return { tokens: Int32Array.from(rows.flat()), rowOffsets, positions };
+  return {
+    tokens: Int32Array.from(rows.flat()),
+    rowOffsets,
+    positions,
+    taskIds: taskIds === undefined ? undefined : Int32Array.from(taskIds),
+  };
 }
 
 /**
@@ -100,10 +122,10 @@ export async function* generateTokens(
   prompts: readonly (readonly number[])[],
   options: GenerationOptions = {},
 ): AsyncGenerator<GeneratedPiece, Generated[]> {
-  const { stop = [], stopTokens, signal, ...named } = options;
+  const { stop = [], stopTokens, signal, taskIds, ...named } = options;
   const settings = readOptions(generationOptions, named, { source: "generate" });
   const { tokenizer } = model;
-  checkPrompts(model, prompts);
+  checkPrompts(model, prompts, taskIds);
   const ends = new Set(stopTokens ?? model.endTokenIds);
   const random = new Random(settings.seed);
   const cache = new KeyValueCache();
@@ -120,16 +142,17 @@ export async function* generateTokens(
   let batch = packRows(
     prompts,
     prompts.map(() => 0),
+    taskIds,
   );
   while (rows.length > 0) {
     signal?.throwIfAborted();
     const width = model.head.vocabularySize;
     const longest = rows.reduce((most, { history }) => Math.max(most, history.length), 0);
     const scores =
-      longest > model.module.cacheLimit
+      longest + model.virtualTokens > model.module.cacheLimit
         ? await wholeRowScores(
             model,
-            rows.map(({ history }) => history),
+            rows.map(({ history, index }) => ({ history, task: taskIds?.[index] })),
             signal,
           )
         : await nextScores(model, batch, cache, signal);
@@ -196,13 +219,13 @@ async function nextScores(
 /** The same for models whose positions depend on the length of the row: each row is run as a whole. */
 async function wholeRowScores(
   model: CausalLanguageModel,
-  histories: readonly (readonly number[])[],
+  rows: readonly { readonly history: readonly number[]; readonly task: number | undefined }[],
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
   const width = model.head.vocabularySize;
-  const scores = new Float32Array(histories.length * width);
-  for (const [i, history] of histories.entries()) {
-    const batch = packRows([history], [0]);
+  const scores = new Float32Array(rows.length * width);
+  for (const [i, { history, task }] of rows.entries()) {
+    const batch = packRows([history], [0], task === undefined ? undefined : [task]);
     const pass = await model.runner.forward(batch, { signal });
     try {
       scores.set(await lastScores(model, pass.hidden, batch, signal), i * width);

@@ -4,6 +4,7 @@ import type { ModelDefinition, TaskModule, TaskType } from "../models/model.js";
 import { type Module, namedModules, namedParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { RawConfig } from "../nn/raw-config.js";
+import { virtualTokensOf } from "../nn/virtual-tokens.js";
 import { Runner, type RunnerOptions } from "../nn/runner.js";
 import type { Engine } from "../runtime/engine.js";
 import type { PackedBatch, TaskBatch } from "../text/collate.js";
@@ -110,9 +111,19 @@ export abstract class PretrainedModel {
     return this.definition.modelType;
   }
 
-  /** Longest input in tokens. */
+  /** Longest input in tokens; virtual tokens of the active adapter take their part of it. */
   get contextLength(): number {
-    return this.definition.contextLength(this.config);
+    return this.definition.contextLength(this.config) - this.virtualTokens;
+  }
+
+  /** Virtual tokens that the active adapter puts before every row. */
+  get virtualTokens(): number {
+    return virtualTokensOf(this.module)?.count ?? 0;
+  }
+
+  /** Whether something stands before the first token of a row that it is predicted from. */
+  get predictsFirstToken(): boolean {
+    return virtualTokensOf(this.module)?.into === "input";
   }
 
   /** Every module, parents first. */

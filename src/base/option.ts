@@ -154,6 +154,14 @@ function fromJson(value: string): unknown {
   }
 }
 
+/** Values by name, whatever they are, that may be left out. */
+export function plainRecord(spec: {
+  readonly doc: string;
+}): Option<Readonly<Record<string, unknown>> | undefined> {
+  const schema = z.record(z.string(), z.unknown()).optional();
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<json>", fromText: fromJson };
+}
+
 /** Lists of true and false by name, such as which ranks of a module are in use; may be left out. */
 export function masksByName(spec: {
   readonly doc: string;

@@ -75,3 +75,10 @@ export class Random {
     return items;
   }
 }
+
+/** A seed that depends on the text alone. */
+export function textSeed(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i += 1) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}

@@ -100,12 +100,13 @@ export const train = defineCommand({
           fields: { model: base.name },
         });
       }
-      const beforeData = performance.now();
-      const data = encodeTrainingRows(rows, run, tokenizer, base.contextLength);
-      profile?.profiler.record("reading and tokenising", beforeData);
       const config = { peftType: run["peftType"], ...settings.method } as PeftConfig;
       const model = await getPeftModel(base, config, { seed: run["seed"] as number });
       for (const { text } of model.warnings) terminal.note(`warning: ${text}`);
+      // Virtual tokens take their part of the context, so the rows come after the adapter.
+      const beforeData = performance.now();
+      const data = encodeTrainingRows(rows, run, tokenizer, base.contextLength);
+      profile?.profiler.record("reading and tokenising", beforeData);
       terminal.line(model.trainableParametersLine());
       describeData(terminal, data, labels, Math.min(run["maxLength"] as number, base.contextLength));
       const options = Object.fromEntries(

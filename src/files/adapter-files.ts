@@ -5,11 +5,16 @@ import { CheckpointError } from "../base/errors.js";
 import { readJsonObject } from "./json-file.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
 
-/** The two files of an adapter folder. */
+/** Tensors that those of the adapter are computed from, for methods that train an encoder. */
+export const ENCODER_FILE = "prompt_encoder.safetensors";
+
+/** The files of an adapter folder. */
 export interface AdapterFiles {
   readonly configPath: string;
   readonly config: Record<string, unknown>;
   readonly weights: SafetensorsFile;
+  /** Opens the tensors of the encoder, where the folder holds any. */
+  openEncoder(): Promise<SafetensorsFile | undefined>;
 }
 
 /**
@@ -44,7 +49,9 @@ export async function openAdapterFolder(folder: string): Promise<AdapterFiles> {
       fields: { folder },
     });
   }
+  const encoderPath = join(folder, ENCODER_FILE);
   return {
+    openEncoder: async () => (existsSync(encoderPath) ? await openSafetensors(encoderPath) : undefined),
     configPath,
     config: await readJsonObject(configPath),
     weights: await openSafetensors(weightsPath),

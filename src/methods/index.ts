@@ -9,7 +9,11 @@ import { lnTuning } from "./ln-tuning.js";
 import { loha } from "./loha.js";
 import { lokr } from "./lokr.js";
 import { lora } from "./lora.js";
+import { multitaskPromptTuning } from "./multitask-prompt-tuning.js";
 import { oft } from "./oft.js";
+import { pTuning } from "./p-tuning.js";
+import { prefixTuning } from "./prefix-tuning.js";
+import { promptTuning } from "./prompt-tuning.js";
 import { shira } from "./shira.js";
 import { trainableTokens } from "./trainable-tokens.js";
 import { vera } from "./vera.js";
@@ -30,6 +34,10 @@ export const methods = {
   LN_TUNING: lnTuning,
   BITFIT: bitfit,
   TRAINABLE_TOKENS: trainableTokens,
+  PROMPT_TUNING: promptTuning,
+  PREFIX_TUNING: prefixTuning,
+  P_TUNING: pTuning,
+  MULTITASK_PROMPT_TUNING: multitaskPromptTuning,
 };
 
 export type PeftType = keyof typeof methods;

@@ -4,7 +4,8 @@ import type { HostTensor } from "../base/host-tensor.js";
 import type { DType } from "../base/tensor-type.js";
 import type { Option, Options, OptionValues } from "../base/option.js";
 import type { Parameter } from "../nn/parameter.js";
-import type { Attachment, Site, SiteKind } from "../nn/site.js";
+import type { Value } from "../graph/value.js";
+import type { Attachment, Site, SiteKind, VirtualContext } from "../nn/site.js";
 
 /** A size that graphs keep symbolic, so that adapters of any such size share one compiled graph. */
 export interface SymbolicSize {
@@ -77,8 +78,37 @@ export interface Scope {
   afterStep(work: (facts: StepFacts) => void): void;
 }
 
+/** What a method gets that holds on to the model as a whole. */
+export interface ModelScope {
+  /** Whether the tensors come from an adapter file, which holds what is saved and no encoder. */
+  readonly fromFile: boolean;
+  /**
+   * A trained tensor that is saved as it is.
+   *
+   * @param key - its name in the prompt encoder of Hugging Face, such as `embedding.weight`.
+   * @param savedAs - its name in adapter files.
+   */
+  param(
+    key: string,
+    savedAs: string,
+    shape: readonly (number | SymbolicSize)[],
+    init: Initialiser,
+  ): Parameter;
+  /** A trained tensor that what is saved is computed from (`saves`); it is kept beside the adapter for further training. */
+  encoder(key: string, shape: readonly number[], init: Initialiser): Parameter;
+  /** Ids of a text, with the special tokens that the tokenizer of the base puts around it. */
+  tokens(text: string): readonly number[];
+}
+
 /** What a method answers at a place. */
-export type Adapter = Pick<Attachment, "forward" | "replaces" | "merged" | "penalty">;
+export type Adapter = Pick<Attachment, "forward" | "replaces" | "merged" | "penalty" | "virtual"> & {
+  /** Options with what was taken from the model. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Whether the file held what an encoder computed, and not the encoder. */
+  readonly withoutEncoder?: boolean;
+  /** What is saved in place of encoder tensors, by name in adapter files. */
+  readonly saves?: Readonly<Record<string, (context: VirtualContext) => Value>>;
+};
 
 /** A method that holds on to places of its own beside another one. */
 export interface Companion {
@@ -140,7 +170,11 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   mergeable(config: OptionValues<O>): boolean;
   /** Other methods that its options ask for at other places. */
   companions?(config: OptionValues<O>): readonly Companion[];
-  attach(site: Extract<Site, { readonly kind: K }>, config: OptionValues<O>, scope: Scope): Adapter;
+  attach(
+    site: Extract<Site, { readonly kind: K }>,
+    config: OptionValues<O>,
+    scope: K extends "model" ? ModelScope : Scope,
+  ): Adapter;
 }
 
 /**

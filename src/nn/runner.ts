@@ -17,9 +17,9 @@ import {
 } from "./plan.js";
 import { SessionCache } from "./session-cache.js";
 import type { StagedModel, TokenBatch } from "./stage.js";
-import { TOKENS } from "./trace.js";
+import { ROWS, TOKENS } from "./trace.js";
 import type { Source, TokenProgram } from "./token-program.js";
-import { eachRealRow, makeRoom, type VirtualBatch, virtualTokensOf } from "./virtual-tokens.js";
+import { makeRoom, rowBlocks, type VirtualBatch, virtualTokensOf } from "./virtual-tokens.js";
 
 export interface PassOptions {
   /** Whether dropout is on. */
@@ -118,7 +118,7 @@ export class Pass {
     this.#countReaders();
   }
 
-  /** Hidden states of all real tokens, (N, D). */
+  /** Hidden states of all real tokens, (N, D); those of virtual tokens of the input follow them. */
   get hidden(): HostTensor {
     return this.#slots.get(this.plan.hidden)!;
   }
@@ -167,30 +167,21 @@ export class Pass {
       // A stream that nothing reads again is not kept, such as keys of a model that is cut short.
       for (const slot of Object.values(stage.writes)) if (!this.#readers.has(slot)) this.#drop(slot);
     }
-    if (this.virtual.inserted > 0) this.#slots.set(this.plan.hidden, this.#realRows(this.hidden));
+    if (this.virtual.inserted > 0) this.#slots.set(this.plan.hidden, this.#reordered(this.hidden, "apart"));
   }
 
-  /** The rows of real tokens; the tensor with all rows goes back. */
-  #realRows(all: HostTensor): HostTensor {
-    const width = all.dims[1]!;
-    const real = this.batch.tokens.length - this.virtual.inserted * (this.batch.rowOffsets.length - 1);
-    const result = this.runner.pool.acquire("float32", [real, width]);
-    eachRealRow(this.virtual, (from, to, count) =>
-      result.data.set(all.data.subarray(from * width, (from + count) * width) as never, to * width),
-    );
-    this.runner.pool.release(all);
-    return result;
-  }
-
-  /** Gradients of real tokens among zeros for the virtual ones; the tensor of the real ones goes back. */
-  #allRows(real: HostTensor): HostTensor {
-    const width = real.dims[1]!;
-    const result = this.runner.pool.acquire("float32", [this.batch.tokens.length, width]);
-    (result.data as Float32Array).fill(0);
-    eachRealRow(this.virtual, (to, from, count) =>
-      result.data.set(real.data.subarray(from * width, (from + count) * width) as never, to * width),
-    );
-    this.runner.pool.release(real);
+  /** Rows as they were run, or real tokens first and virtual ones after them; the given tensor goes back. */
+  #reordered(rows: HostTensor, order: "apart" | "run"): HostTensor {
+    const width = rows.dims[1]!;
+    const result = this.runner.pool.acquire("float32", rows.dims);
+    for (const { run, apart, count } of rowBlocks(this.virtual)) {
+      const [from, to] = order === "apart" ? [run, apart] : [apart, run];
+      (result.data as Float32Array).set(
+        rows.data.subarray(from * width, (from + count) * width) as Float32Array,
+        to * width,
+      );
+    }
+    this.runner.pool.release(rows);
     return result;
   }
 
@@ -203,6 +194,7 @@ export class Pass {
     const program = this.#program(stage);
     const count = stage.rows ?? this.batch.tokens.length;
     const sizes = symbolSizes(program.forward).set(TOKENS, count);
+    sizes.set(ROWS, this.batch.rowOffsets.length - 1);
     for (const [name, slot] of Object.entries(stage.writes)) {
       this.#slots.set(slot, this.runner.pool.acquire("float32", [count, stage.widths[name]!]));
     }
@@ -263,7 +255,7 @@ export class Pass {
   async backward(dHidden: HostTensor): Promise<void> {
     try {
       const { inserted } = this.virtual;
-      this.#gradients.set(this.plan.hidden, inserted > 0 ? this.#allRows(dHidden) : dHidden);
+      this.#gradients.set(this.plan.hidden, inserted > 0 ? this.#reordered(dHidden, "run") : dHidden);
       this.#done([this.plan.hidden]);
       for (const stage of [...this.plan.stages].reverse()) {
         this.options.signal?.throwIfAborted();

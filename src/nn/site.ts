@@ -48,6 +48,8 @@ export interface ModelSite {
   readonly vocabularySize: number;
   readonly width: number;
   readonly weight: Parameter;
+  /** What the rows of the table are multiplied by when they are read. */
+  readonly scale: number;
   /** The self-attention layers, in order. */
   readonly layers: readonly AttentionSizes[];
 }
@@ -128,9 +130,9 @@ export type VirtualTokens =
   | {
       readonly into: "input";
       readonly count: number;
-      /** Whether every row of the batch has virtual tokens of its own. */
-      readonly perRow?: boolean;
-      /** Embedded virtual tokens: (n, D), or (B · n, D) where every row has its own. */
+      /** Number of tasks, where the virtual tokens of a row depend on its task. */
+      readonly tasks?: number;
+      /** Embedded virtual tokens: (n, D), or (B · n, D) where there are tasks. */
       rows(context: VirtualContext): Value;
     }
   | {

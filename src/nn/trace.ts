@@ -17,6 +17,9 @@ export type Leaf =
 /** Token rows of a packed batch. */
 export const TOKENS = "N";
 
+/** Rows of a batch. */
+export const ROWS = "B";
+
 /** A graph under construction: model code calls `f`, and asks here for whatever comes from outside. */
 export class Trace {
   readonly f = ops;
@@ -137,7 +140,7 @@ export class Trace {
     return {
       f: this.f,
       p: (parameter) => this.parameter(parameter),
-      tasks: () => this.batch("taskIds", { dtype: "int64", shape: ["B"] }),
+      tasks: () => this.batch("taskIds", { dtype: "int64", shape: [ROWS] }),
       dropout: (x, p) => {
         if (!this.training || p === 0) return x;
         const count = x.type.shape[0] as number;

@@ -1,3 +1,4 @@
+import { ShapeError } from "../base/errors.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { int64Tensor } from "./graph-runner.js";
 import type { ModelSite, VirtualTokens } from "./site.js";
@@ -13,9 +14,9 @@ export function virtualTokensOf(model: StagedModel): VirtualTokens | undefined {
 export function modelSite(model: StagedModel): ModelSite | undefined {
   const module = model.inputEmbedding;
   if (module === undefined) return undefined;
-  const { vocabularySize, width, weight } = module;
+  const { vocabularySize, width, weight, scale } = module;
   const layers = model.stages.filter((stage): stage is AttentionStage => stage.kind === "attention");
-  return { kind: "model", module, vocabularySize, width, weight, layers };
+  return { kind: "model", module, vocabularySize, width, weight, scale, layers };
 }
 
 const keyStream = (layer: number): string => `virtual_key.${layer}`;
@@ -73,6 +74,27 @@ const column = (count: number, value: (i: number) => number): HostTensor =>
     Float32Array.from({ length: count }, (_, i) => value(i)),
   );
 
+/** The rows of a batch need a task each, where the adapter has tasks. */
+function checkTasks(taskIds: Int32Array | undefined, rows: number, tasks: number): void {
+  const range = `0 to ${tasks - 1}`;
+  if (taskIds === undefined) {
+    throw new ShapeError({
+      code: "task_ids_missing",
+      summary: "The batch has no taskIds, and the active adapter needs the task of every row.",
+      facts: [["tasks", range]],
+      fixes: [`taskIds: [${Array.from({ length: Math.min(rows, 4) }, () => 0).join(", ")}]`],
+      fields: { rows, tasks },
+    });
+  }
+  const row = taskIds.findIndex((task) => task < 0 || task >= tasks);
+  if (row < 0) return;
+  throw new ShapeError({
+    code: "task_id",
+    summary: `taskIds: row ${row} has task ${taskIds[row]}; the active adapter knows ${range}.`,
+    fields: { row, task: taskIds[row], tasks },
+  });
+}
+
 /**
  * Makes room for virtual tokens. Real tokens stand at positions behind them; those of the input get rows of their own, unless
  * they have been run and are in the cache.
@@ -84,9 +106,11 @@ export function makeRoom(
 ): VirtualBatch {
   if (virtual === undefined) return { batch, inserted: 0, tensors: {} };
   const { count, into } = virtual;
+  const tasks = virtual.into === "input" ? virtual.tasks : undefined;
   const { tokens, rowOffsets, positions, taskIds } = batch;
   const rows = rowOffsets.length - 1;
   const inserted = into === "input" && !options.cached ? count : 0;
+  if (tasks !== undefined && inserted > 0) checkTasks(taskIds, rows, tasks);
   const total = tokens.length + rows * inserted;
   const wide = new Int32Array(total);
   const places = new Int32Array(total);
@@ -98,7 +122,7 @@ export function makeRoom(
     const at = offsets[row]!;
     for (let j = 0; j < inserted; j += 1) {
       places[at + j] = j;
-      index[at + j] = (virtual.into === "input" && virtual.perRow === true ? row * count : 0) + j;
+      index[at + j] = (tasks === undefined ? 0 : row * count) + j;
       real[at + j] = 0;
     }
     for (let i = rowOffsets[row]!; i < rowOffsets[row + 1]!; i += 1) {
@@ -119,13 +143,18 @@ export function makeRoom(
   return { batch: roomy, inserted, tensors };
 }
 
-/** Calls `move` for the tokens of every row: where they start with the virtual ones, without them, and how many they are. */
-export function eachRealRow(
-  { batch: { rowOffsets }, inserted }: VirtualBatch,
-  move: (from: number, to: number, count: number) => void,
-): void {
-  for (let row = 0; row + 1 < rowOffsets.length; row += 1) {
-    const from = rowOffsets[row]! + inserted;
-    move(from, from - (row + 1) * inserted, rowOffsets[row + 1]! - from);
-  }
+/** Rows that stay together: where they start when they are run, and with real tokens first and virtual ones after them. */
+export function rowBlocks({
+  batch: { rowOffsets },
+  inserted,
+}: VirtualBatch): { readonly run: number; readonly apart: number; readonly count: number }[] {
+  const rows = rowOffsets.length - 1;
+  const real = rowOffsets[rows]! - rows * inserted;
+  return Array.from({ length: rows }, (_, row) => {
+    const run = rowOffsets[row]!;
+    return [
+      { run, apart: real + row * inserted, count: inserted },
+      { run: run + inserted, apart: run - row * inserted, count: rowOffsets[row + 1]! - run - inserted },
+    ];
+  }).flat();
 }

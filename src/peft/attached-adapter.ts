@@ -1,6 +1,6 @@
 import type { HostTensor } from "../base/host-tensor.js";
 import type { MatchReport } from "../match/report.js";
-import type { MethodDefinition, Place, StepFacts } from "../methods/method.js";
+import type { Adapter, MethodDefinition, Place, StepFacts } from "../methods/method.js";
 import type { Module } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
@@ -41,6 +41,10 @@ export interface AttachedAdapter {
   readonly stepWork: readonly ((facts: StepFacts) => void)[];
   /** Everything it put on the model, in the order it was put there. */
   readonly attachments: readonly PlacedAttachment[];
+  /** What is saved in place of the tensors, computed from them, by name in adapter files. */
+  readonly saves?: NonNullable<Adapter["saves"]>;
+  /** Whether its file held what an encoder computed, and not the encoder. */
+  readonly withoutEncoder?: boolean;
 }
 
 /** Paths of the modules that an adapter holds on to, each once. */

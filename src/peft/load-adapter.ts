@@ -2,7 +2,7 @@ import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
 import { CheckpointError, TargetError } from "../base/errors.js";
 import { type HostTensor, hostTensor, type TensorData } from "../base/host-tensor.js";
-import { openAdapterFolder } from "../files/adapter-files.js";
+import { type AdapterFiles, openAdapterFolder } from "../files/adapter-files.js";
 import { resolveModel } from "../files/hub.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { SafetensorsFile } from "../files/safetensors.js";
@@ -11,6 +11,8 @@ import { baseSubject, matchesOf, type PeftWarning } from "./adapter-plan.js";
 import { type AttachedAdapter, detach } from "./attached-adapter.js";
 import { checkAdapterTensors, readAdapterConfig } from "./hf-format.js";
 import { type LoadedMatches, loadedMatches } from "./loaded-matches.js";
+import { attachToModel, isForModel } from "./model-adapter.js";
+import { checkEncoder } from "./prompt-encoder-file.js";
 import { checkTying, withTied } from "./ties.js";
 
 function asFloat32(tensor: HostTensor): Float32Array {
@@ -37,6 +39,7 @@ export async function loadAdapterFolder(
   base: PretrainedModel,
   path: string,
   name: string,
+  { isTrainable = false }: { readonly isTrainable?: boolean } = {},
 ): Promise<{ readonly adapter: AttachedAdapter; readonly warnings: readonly PeftWarning[] }> {
   const files = await openAdapterFolder(await resolveModel(path));
   let adapter: AttachedAdapter | undefined;
@@ -45,6 +48,20 @@ export async function loadAdapterFolder(
     const tables = base.definition.defaultTargets;
     const from = { source: files.configPath, spelling: "snake_case" } as const;
     const { method, resolved } = prepareConfig(config, tables, from);
+    if (isForModel(method)) {
+      const encoder = isTrainable ? await files.openEncoder() : undefined;
+      try {
+        const fromFile = encoder === undefined;
+        adapter = attachToModel(base, method, resolved, { name, seed: 0, fromFile });
+        fillTensors(adapter, encoder ?? files.weights, { ...files, baseModel });
+        if (encoder === undefined) return { adapter, warnings: [] };
+        const saved = (key: string): Float32Array => asFloat32(files.weights.read(key));
+        await checkEncoder(base, adapter, saved, { encoder: encoder.path, weights: files.weights.path });
+        return { adapter, warnings: [] };
+      } finally {
+        encoder?.close();
+      }
+    }
     const file = { path: files.weights.path, keys: [...files.weights.tensors.keys()] };
     const subject = baseSubject(base);
     let loaded: LoadedMatches;
@@ -63,18 +80,7 @@ export async function loadAdapterFolder(
     const start = { name, tables, report, subject, root: base.module };
     const settings = { ...resolved, modulesToSave: saved };
     adapter = attachAdapter(method, settings, { targets, modulesToSave }, start);
-    const copies = baseCopies(base, files.weights, adapter);
-    const found = new Map(
-      [...files.weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),
-    );
-    const needed = new Map([...adapter.tensors].map(([key, { shape }]) => [key, shape]));
-    checkAdapterTensors(
-      files.weights.path,
-      needed,
-      found,
-      `${files.configPath}: ${method.name}, made for ${baseModel ?? "an unnamed base"}`,
-    );
-    for (const [key, parameter] of adapter.tensors) fill(parameter, files.weights.read(key));
+    fillTensors(adapter, files.weights, { ...files, baseModel }, baseCopies(base, files.weights, adapter));
     return { adapter, warnings };
   } catch (error) {
     if (adapter !== undefined) detach(adapter.attachments);
@@ -82,6 +88,22 @@ export async function loadAdapterFolder(
   } finally {
     files.weights.close();
   }
+}
+
+/** Takes the elements of an adapter's tensors from its file, which has to hold these and no others but `copies`. */
+function fillTensors(
+  { tensors, method }: AttachedAdapter,
+  weights: SafetensorsFile,
+  { configPath, baseModel }: Pick<AdapterFiles, "configPath"> & { readonly baseModel: string | undefined },
+  copies: ReadonlySet<string> = new Set(),
+): void {
+  const found = new Map(
+    [...weights.tensors].filter(([key]) => !copies.has(key)).map(([key, { shape }]) => [key, shape]),
+  );
+  const needed = new Map([...tensors].map(([key, { shape }]) => [key, shape]));
+  const config = `${configPath}: ${method.name}, made for ${baseModel ?? "an unnamed base"}`;
+  checkAdapterTensors(weights.path, needed, found, config);
+  for (const [key, parameter] of tensors) fill(parameter, weights.read(key));
 }
 
 /**

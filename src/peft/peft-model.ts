@@ -8,12 +8,13 @@ import type {
 import type { PeftConfig } from "../methods/index.js";
 import type { StepFacts } from "../methods/method.js";
 import type { Parameter } from "../nn/parameter.js";
-import { attachAdapter } from "./adapter.js";
+import { attachAdapter, prepareConfig } from "./adapter.js";
 import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
 import { type PeftWarning, planAdapter } from "./adapter-plan.js";
 import { type AttachedAdapter, detach, wrappedName } from "./attached-adapter.js";
 import { loadAdapterFolder } from "./load-adapter.js";
 import { mergeAdapter } from "./merge.js";
+import { assertMergeable, attachToModel, isForModel } from "./model-adapter.js";
 import { type NamedParameter, renamed } from "./named-parameter.js";
 import { addPenalty } from "./penalty.js";
 import { saveAdapter } from "./save-adapter.js";
@@ -67,6 +68,11 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     return this.#active;
   }
 
+  /** Whether the first token of a row is predicted too, from virtual tokens before it. */
+  get predictsFirstToken(): boolean {
+    return this.base.predictsFirstToken;
+  }
+
   /** The attached adapter of a name, the active one unless said otherwise. */
   adapter(name = this.#active ?? this.adapterNames[0]!): AttachedAdapter {
     const adapter = this.#adapters.get(name);
@@ -78,8 +84,15 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   addAdapter(config: PeftConfig, options: AttachOptions = {}): AttachedAdapter {
     const { adapterName = "default", seed = 0 } = options;
     checkAdapterName(adapterName, this.adapterNames);
-    const plan = planAdapter(this.base, config);
     const tables = this.base.definition.defaultTargets;
+    const { method, resolved } = prepareConfig(config, tables, { source: config.peftType });
+    if (isForModel(method)) {
+      const adapter = attachToModel(this.base, method, resolved, { name: adapterName, seed });
+      this.#adapters.set(adapterName, adapter);
+      this.setAdapter(adapterName);
+      return adapter;
+    }
+    const plan = planAdapter(this.base, config);
     const { report, subject } = plan;
     const start = { name: adapterName, seed, tables, report, subject, root: this.base.module };
     const adapter = attachAdapter(plan.method, plan.config, plan.matches, start);
@@ -96,9 +109,13 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     options: { readonly isTrainable?: boolean } = {},
   ): Promise<AttachedAdapter> {
     checkAdapterName(adapterName, this.adapterNames);
-    const { adapter, warnings } = await loadAdapterFolder(this.base, path, adapterName);
+    const { adapter, warnings } = await loadAdapterFolder(this.base, path, adapterName, options);
     this.warnings.push(...warnings);
     this.#adapters.set(adapterName, adapter);
+    if (options.isTrainable === true && adapter.withoutEncoder === true) {
+      const text = `${path} holds no encoder: what it computed is trained directly from here on.`;
+      this.warnings.push({ code: "encoder_missing", text });
+    }
     this.setAdapter(adapterName, { trainable: options.isTrainable ?? false });
     return adapter;
   }
@@ -228,6 +245,7 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
    * @throws {@link NonFiniteError} where a merged weight is not finite; nothing is changed then
    */
   async mergeAndUnload(options: ForwardOptions = {}): Promise<Base> {
+    if (this.#active !== undefined) assertMergeable(this.adapter());
     if (this.#active !== undefined) await mergeAdapter(this.base, this.adapter(), options);
     for (const name of this.adapterNames) this.deleteAdapter(name);
     return this.base;

@@ -1,11 +1,13 @@
 import type { PretrainedModel } from "../auto/pretrained-model.js";
 import type { TaskType } from "../models/model.js";
 import { VERSION } from "../base/version.js";
+import { ENCODER_FILE } from "../files/adapter-files.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { TensorToWrite } from "../files/safetensors-write.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
 import { expectedCopies, savedConfig } from "./saved-config.js";
 import { writeAdapterConfig } from "./hf-format.js";
+import { computedTensors } from "./prompt-encoder-file.js";
 
 /** What the Hub calls each task. */
 const PIPELINES: Readonly<Record<TaskType, string>> = {
@@ -48,13 +50,24 @@ export async function saveAdapter(
       .filter((parameter) => parameter.name.startsWith(`${name}.`))
       .map((parameter) => [`base_model.model.${parameter.name}`, parameter] as const),
   );
-  const tensors = [...new Map([...copies, ...adapter.tensors])]
+  const live = [...new Map([...copies, ...adapter.tensors])]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([key, parameter]): [string, TensorToWrite] => {
       const { dtype, dims, data } = adapter.savedTensors.get(parameter)?.() ?? parameter.tensor;
       return [key, { dtype, shape: dims, data }];
     });
-  await folder.tensors("adapter_model.safetensors", tensors);
+  if (adapter.saves === undefined) {
+    await folder.tensors("adapter_model.safetensors", live);
+  } else {
+    const computed = [...(await computedTensors(base, adapter.saves))];
+    const written = computed.map(([key, { dtype, dims, data }]): [string, TensorToWrite] => [
+      key,
+      { dtype, shape: dims, data },
+    ]);
+    await folder.tensors("adapter_model.safetensors", written);
+    // For further training; Hugging Face has no such file and does not look at it.
+    await folder.tensors(ENCODER_FILE, live);
+  }
   const facts = { baseModel: base.name, taskType: base.taskType };
   const written = [...adapter.savedOptions].map(([name, make]) => [name, make()] as const);
   const { report, method, config: own } = adapter;

@@ -12,6 +12,8 @@ export interface TokenInputs {
   readonly positionIds?: Rows | undefined;
   /** 0 for the first text of a pair, 1 for the second. */
   readonly tokenTypeIds?: Rows | undefined;
+  /** Number of the task of each row, for adapters that have tasks. */
+  readonly taskIds?: ArrayLike<number> | undefined;
 }
 
 /** A batch for a language model or a classifier of tokens. */
@@ -38,6 +40,8 @@ export interface PackedTokens {
   readonly rowOffsets: Int32Array;
   readonly positions: Int32Array;
   readonly tokenTypes?: Int32Array | undefined;
+  /** Number of the task of each row, where the batch says it. */
+  readonly taskIds?: Int32Array | undefined;
   /** Place of each token in the padded batch, row · padded + column. */
   readonly paddedIndex: Int32Array;
 }
@@ -101,9 +105,18 @@ function checkRows(named: Readonly<Record<string, Rows | undefined>>, inputIds: 
  * @throws {@link ShapeError} `batch_shape`, `token_id`, `row_empty` or `row_too_long`, naming the row
  */
 export function packTokens(batch: TokenInputs, options: PackOptions = {}): PackedTokens {
-  const { inputIds, attentionMask, positionIds, tokenTypeIds } = batch;
+  const { inputIds, attentionMask, positionIds, tokenTypeIds, taskIds } = batch;
   const { vocabularySize = Infinity, maxLength = Infinity } = options;
   checkRows({ attentionMask, positionIds, tokenTypeIds }, inputIds);
+  if (taskIds !== undefined && taskIds.length !== inputIds.length) {
+    throw fault(
+      "batch_shape",
+      `taskIds has ${taskIds.length} entries; inputIds has ${inputIds.length} rows.`,
+      {
+        name: "taskIds",
+      },
+    );
+  }
   if (inputIds.length === 0) throw fault("batch_shape", "The batch has no rows.", {});
   const padded = inputIds.reduce((most, row) => Math.max(most, row.length), 0);
   const tokens: number[] = [];
@@ -141,6 +154,7 @@ export function packTokens(batch: TokenInputs, options: PackOptions = {}): Packe
     rowOffsets: Int32Array.from(offsets),
     positions: Int32Array.from(positions),
     ...(tokenTypeIds === undefined ? {} : { tokenTypes: Int32Array.from(types) }),
+    ...(taskIds === undefined ? {} : { taskIds: Int32Array.from(taskIds) }),
     paddedIndex: Int32Array.from(paddedIndex),
   };
 }
@@ -177,8 +191,8 @@ function targets(
   const supervised: number[] = [];
   const supervisedLabels: number[] = [];
   for (let b = 0; b + 1 < rowOffsets.length; b += 1) {
-    for (let i = rowOffsets[b]!; i + 1 < rowOffsets[b + 1]!; i += 1) {
-      const label = labels[i + 1]!;
+    for (let i = rowOffsets[b]!; i < rowOffsets[b + 1]!; i += 1) {
+      const label = labels[i]!;
       if (label === IGNORED) continue;
       if (!Number.isInteger(label) || label < 0 || label >= vocabularySize) {
         throw fault("label", `labels: row ${b} holds ${label}, which is neither a token id nor −100.`, {
@@ -186,7 +200,9 @@ function targets(
           label,
         });
       }
-      supervised.push(i);
+      // Nothing stands before the first token of a row that would predict it.
+      if (i === rowOffsets[b]) continue;
+      supervised.push(i - 1);
       supervisedLabels.push(label);
     }
   }

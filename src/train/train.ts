@@ -5,7 +5,7 @@ import type { BackwardOptions, BackwardOutput, Evaluation } from "../auto/pretra
 import type { Parameter } from "../nn/parameter.js";
 import type { Profiler } from "../nn/profiler.js";
 import type { Dataset } from "../text/dataset.js";
-import type { EncodedExample } from "../text/encode-example.js";
+import { type EncodedExample, IGNORED } from "../text/encode-example.js";
 import { AdamW } from "./adamw.js";
 import { clipGradNorm, gradientNorm } from "./clip.js";
 import type { TrainEvent } from "./event.js";
@@ -15,6 +15,8 @@ import { type TrainOptions, trainOptions } from "./train-options.js";
 
 /** A model that can be trained: a base model with its weights unfrozen, or a model with adapters. */
 export interface Trainable {
+  /** Whether the first token of a row is predicted too, from virtual tokens before it. */
+  readonly predictsFirstToken?: boolean;
   trainableParameters(): Parameter[];
   namedParameters(): Iterable<{ readonly size: number }>;
   backward(batch: never, options?: BackwardOptions): Promise<BackwardOutput>;
@@ -169,7 +171,10 @@ export async function* train(
     for (const batches of steps(dataset, settings, epoch)) {
       if (step >= totalSteps || signal?.aborted === true) break;
       const began = performance.now();
-      const normalizer = batches.flat().reduce((sum, { trained }) => sum + trained, 0);
+      const first = model.predictsFirstToken ?? false;
+      const normalizer = batches
+        .flat()
+        .reduce((sum, row) => sum + row.trained + (first && row.labels[0] !== IGNORED ? 1 : 0), 0);
       optimizer.zeroGrad();
       let loss = 0;
       let tokens = 0;

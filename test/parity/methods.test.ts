@@ -47,7 +47,9 @@ afterAll(async () => {
 
 test("every method has a case", () => {
   const covered = new Set(cases.map(({ peft_type }) => peft_type));
-  expect(Object.keys(methods).filter((name) => !covered.has(name))).toEqual([]);
+  // Those with virtual tokens have theirs in prompts.test.ts.
+  const own = Object.values(methods).filter(({ sites }) => !(sites as readonly string[]).includes("model"));
+  expect(own.map(({ name }) => name).filter((name) => !covered.has(name))).toEqual([]);
 });
 
 describe.each(families)("%s", (family) => {

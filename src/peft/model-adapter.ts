@@ -1,0 +1,169 @@
+import type { PretrainedModel } from "../auto/pretrained-model.js";
+import { ConfigError, UnsupportedError } from "../base/errors.js";
+import { Random, textSeed } from "../base/random.js";
+import type { Initialiser } from "../base/fill.js";
+import type { MethodDefinition, ModelScope, SymbolicSize } from "../methods/method.js";
+import { Parameter } from "../nn/parameter.js";
+import type { Attachment } from "../nn/site.js";
+import { modelSite } from "../nn/virtual-tokens.js";
+import type { AttachedAdapter, ResolvedConfig } from "./attached-adapter.js";
+
+/** Whether a method holds on to the model as a whole and not to modules that are matched. */
+export const isForModel = (method: MethodDefinition): boolean => method.sites.includes("model");
+
+class PromptScope implements ModelScope {
+  readonly tensors = new Map<string, Parameter>();
+
+  constructor(
+    readonly base: PretrainedModel,
+    readonly options: ModelAdapterOptions,
+  ) {}
+
+  get fromFile(): boolean {
+    return this.options.fromFile ?? false;
+  }
+
+  #make(
+    key: string,
+    savedAs: string,
+    shape: readonly (number | SymbolicSize)[],
+    init: Initialiser,
+  ): Parameter {
+    const { name, seed } = this.options;
+    const sizes = shape.map((dim) => (typeof dim === "number" ? dim : dim.size));
+    const symbolic = shape.map((dim) => (typeof dim === "number" ? dim : `${dim.symbol} (${name})`));
+    const parameter = new Parameter(sizes, { trainable: true, symbolic });
+    parameter.name = `prompt_encoder.${name}.${key}`;
+    init(parameter.allocate(), new Random((seed ^ textSeed(key)) >>> 0));
+    this.tensors.set(savedAs, parameter);
+    return parameter;
+  }
+
+  param(
+    key: string,
+    savedAs: string,
+    shape: readonly (number | SymbolicSize)[],
+    init: Initialiser,
+  ): Parameter {
+    return this.#make(key, savedAs, shape, init);
+  }
+
+  encoder(key: string, shape: readonly number[], init: Initialiser): Parameter {
+    return this.#make(key, `prompt_encoder.${key}`, shape, init);
+  }
+
+  tokens(text: string): readonly number[] {
+    const { tokenizer, name } = this.base;
+    if (tokenizer !== undefined) return tokenizer.encode(text);
+    throw new ConfigError({
+      code: "tokenizer_missing",
+      summary: `${name} holds no tokenizer, so virtual tokens cannot start as a text.`,
+      fixes: [
+        "put tokenizer.json and tokenizer_config.json beside the weights",
+        'promptTuningInit: "RANDOM"',
+      ],
+      fields: { model: name },
+    });
+  }
+}
+
+export interface ModelAdapterOptions {
+  readonly name: string;
+  readonly seed: number;
+  /** Whether the tensors come from an adapter file. */
+  readonly fromFile?: boolean;
+}
+
+/**
+ * Puts a method at the model as a whole.
+ *
+ * @throws {@link UnsupportedError} `virtual_tokens_unsupported` for models that have no place for virtual tokens
+ * @throws {@link ConfigError} `virtual_tokens_too_many` where they leave no room for an input
+ */
+export function attachToModel(
+  base: PretrainedModel,
+  method: MethodDefinition,
+  config: ResolvedConfig,
+  options: ModelAdapterOptions,
+): AttachedAdapter {
+  const site = modelSite(base.module);
+  if (site === undefined || site.layers.length === 0) {
+    throw new UnsupportedError({
+      code: "virtual_tokens_unsupported",
+      summary: `${method.title} puts virtual tokens before the rows, and ${base.name} (${base.modelType}) has no place for them.`,
+      fixes: ["choose a method that adapts modules, such as LoRA"],
+      fields: { method: method.name, model: base.name, modelType: base.modelType },
+    });
+  }
+  if (base.taskType !== "CAUSAL_LM") {
+    throw new UnsupportedError({
+      code: "virtual_tokens_task",
+      summary: `${method.title} works with causal language models; ${base.name} was opened for ${base.taskType}.`,
+      fixes: ["open it as a causal language model", "choose a method that adapts modules, such as LoRA"],
+      fields: { method: method.name, model: base.name, taskType: base.taskType },
+    });
+  }
+  const scope = new PromptScope(base, options);
+  // The scope is what the contract promises to methods of this kind of place.
+  const {
+    config: settled,
+    saves,
+    withoutEncoder = false,
+    ...hooks
+  } = method.attach(site, config as never, scope as never);
+  const count = hooks.virtual?.count ?? 0;
+  if (count >= base.contextLength) {
+    throw new ConfigError({
+      code: "virtual_tokens_too_many",
+      summary: `numVirtualTokens: ${count} virtual tokens leave no room for an input.`,
+      facts: [["context", `${base.contextLength.toLocaleString("en")} tokens (${base.name})`]],
+      fixes: ["numVirtualTokens: 20"],
+      fields: { count, contextLength: base.contextLength },
+    });
+  }
+  // Targets are of no use here, and Hugging Face's config has no such key.
+  const { targetModules: _, ...own } = config;
+  const attachment: Attachment = { adapter: options.name, active: false, ...hooks };
+  site.module.attachments.push(attachment);
+  return {
+    name: options.name,
+    method,
+    config: { ...own, ...settled },
+    places: [],
+    report: {
+      model: base.name,
+      method: method.name,
+      modules: [],
+      targets: [],
+      modulesToSave: [],
+      entries: [],
+      faults: [],
+      warnings: [],
+    },
+    tensors: scope.tensors,
+    fixed: new Set(),
+    savedTensors: new Map(),
+    savedOptions: new Map(),
+    stepWork: [],
+    attachments: [{ path: site.module.path, module: site.module, attachment }],
+    ...(saves === undefined ? {} : { saves }),
+    withoutEncoder,
+  };
+}
+
+/**
+ * Refuses to merge an adapter that puts virtual tokens before the rows.
+ *
+ * @throws {@link UnsupportedError} `cannot_merge`
+ */
+export function assertMergeable(adapter: AttachedAdapter): void {
+  if (!isForModel(adapter.method)) return;
+  const { title, name } = adapter.method;
+  throw new UnsupportedError({
+    code: "cannot_merge",
+    summary: `${title} (${name}) cannot be merged: virtual tokens are part of no weight.`,
+    facts: [["adapter", adapter.name]],
+    fixes: ["keep base and adapter apart: peft generate MODEL --adapter FOLDER"],
+    fields: { adapter: adapter.name, method: name },
+  });
+}
