@@ -32,7 +32,7 @@ function adaptedBy(keys: Iterable<string>, subject: MatchSubject, companions: re
     if (end <= 0) continue;
     const rest = path.slice(end + 1);
     const isOwn = own.get(path.slice(0, end))!.has(rest);
-    const beside = companions.some((prefix) => rest.startsWith(`${prefix}.`));
+    const beside = companions.some((prefix) => rest.startsWith(prefix));
     if (rest !== "" && !isOwn && !beside && !rest.startsWith("base_layer.")) found.add(path.slice(0, end));
   }
   return [...own.keys()].filter((path) => found.has(path));

@@ -19,9 +19,14 @@ const same = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && new Set([...a, ...b]).size === a.length;
 
 /** The first spelling that Hugging Face reads as exactly these targets: as it was written, full names, a regular expression. */
-function savedTargets(report: MatchReport, config: ResolvedConfig): Record<string, unknown> {
+function savedTargets(
+  report: MatchReport,
+  config: ResolvedConfig,
+  followsTies: boolean,
+): Record<string, unknown> {
   const { modules } = report;
-  const names = report.targets.map(({ name }) => name);
+  // What is adapted because it shares a weight is found anew by whoever reads the file.
+  const names = report.targets.filter(({ why }) => !why.startsWith("tied to ")).map(({ name }) => name);
   const modulesToSave = report.modulesToSave.map(({ name }) => name);
   const fits = (targets: HuggingFaceTargets): boolean =>
     same(
@@ -36,6 +41,7 @@ function savedTargets(report: MatchReport, config: ResolvedConfig): Record<strin
   };
   if (written.targetModules === undefined) return {};
   const { targetModules, excludeModules, ...layers } = written;
+  if (followsTies && isPlain(targetModules)) return {};
   if (isPlain(targetModules) && isPlain(excludeModules) && fits({ ...layers, targetModules, excludeModules }))
     return {};
   const open = { excludeModules: undefined, layersToTransform: undefined, layersPattern: undefined };
@@ -98,7 +104,7 @@ export function savedConfig(
   const saved = report.modulesToSave.map(({ name }) => name);
   return {
     ...config,
-    ...savedTargets(report, config),
+    ...savedTargets(report, config, method.followsTies === true),
     ...savedPatterns(report, method, config),
     ...savedPointers(report, config),
     modulesToSave: saved.length === 0 ? undefined : saved,
