@@ -73,6 +73,11 @@ function showAvailable(
     .filter(({ option }) => option === "targetModules")
     .map(({ entry }) => entry);
   terminal.line();
+  const { sites, title } = methods[peftType as PeftType];
+  if ((sites as readonly string[]).includes("model")) {
+    terminal.line(`${title} (${peftType}) holds on to the model as a whole: it has no targets`);
+    return;
+  }
   terminal.line(
     entries === undefined || entries.length === 0
       ? `${peftType} has no default for ${modelType}: give --target-modules`
