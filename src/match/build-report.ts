@@ -66,21 +66,28 @@ function stateOf(
   return ["adapted", `targetModules ${named[0]!.label}`];
 }
 
+type Counted = { -readonly [K in keyof EntryGroup]: EntryGroup[K] };
+
+const sameShape = (a: readonly number[] | undefined, b: readonly number[] | undefined): boolean =>
+  a === b || (a?.length === b?.length && a?.every((size, axis) => size === b![axis]) === true);
+
+/** Counts a module in the group of its type and shape. */
+function count(groups: Counted[], { type, kind, shape }: ModuleMatch): void {
+  const known = groups.find((group) => group.type === type && sameShape(group.shape, shape));
+  if (known === undefined) groups.push({ type, kind, shape, count: 1 });
+  else known.count += 1;
+}
+
 function countEntries(modules: readonly ModuleMatch[], options: readonly OptionHits[]): EntryCount[] {
   return options.flatMap(({ option, entries, hits }) => {
-    const groups = new Map(entries.map((entry) => [entry, new Map<string, EntryGroup>()]));
+    const groups = new Map(entries.map((entry) => [entry, [] as Counted[]]));
     for (const [i, here] of hits.entries()) {
-      for (const entry of here ?? []) {
-        const { type, kind, shape } = modules[i]!;
-        const key = `${type} ${shape?.join()}`;
-        const known = groups.get(entry)!;
-        known.set(key, { type, kind, shape, count: (known.get(key)?.count ?? 0) + 1 });
-      }
+      for (const entry of here ?? []) count(groups.get(entry)!, modules[i]!);
     }
     return entries.map((entry) => {
-      const list = [...groups.get(entry)!.values()];
-      const count = list.reduce((sum, group) => sum + group.count, 0);
-      return { ...use(option, entry), optional: entry.optional, count, groups: list };
+      const list: readonly EntryGroup[] = groups.get(entry)!;
+      const total = list.reduce((sum, group) => sum + group.count, 0);
+      return { ...use(option, entry), optional: entry.optional, count: total, groups: list };
     });
   });
 }

@@ -1,8 +1,24 @@
 import { DEEP, type PathReading } from "./parse-entry.js";
 
+interface WildEdge<T> {
+  readonly expression: RegExp;
+  readonly node: TrieNode<T>;
+  /** What is known of segments that were tried: models repeat theirs many times. */
+  readonly known: Map<string, boolean>;
+}
+
+function fits({ expression, known }: WildEdge<unknown>, segment: string): boolean {
+  let result = known.get(segment);
+  if (result === undefined) {
+    result = expression.test(segment);
+    known.set(segment, result);
+  }
+  return result;
+}
+
 class TrieNode<T> {
   readonly literal = new Map<string, TrieNode<T>>();
-  readonly wild: { readonly expression: RegExp; readonly node: TrieNode<T> }[] = [];
+  readonly wild: WildEdge<T>[] = [];
   deep: TrieNode<T> | undefined;
   /** What is reached here, whatever stands before. */
   readonly suffixes: T[] = [];
@@ -31,7 +47,7 @@ export class PathTrie<T> {
         const { source } = segment;
         const known = node.wild.find(({ expression }) => expression.source === source);
         const next = known?.node ?? new TrieNode<T>();
-        if (known === undefined) node.wild.push({ expression: segment, node: next });
+        if (known === undefined) node.wild.push({ expression: segment, node: next, known: new Map() });
         node = next;
       }
     }
@@ -40,27 +56,32 @@ export class PathTrie<T> {
 
   /** Calls `found` for every entry that fits; an entry with `**` may be found more than once. */
   find(path: string, found: (value: T) => void): void {
-    this.#visit(this.#root, path, path.length, found);
+    const end = path.lastIndexOf(".");
+    const last = path.slice(end + 1);
+    const root = this.#root;
+    // Most modules end in a name that no entry ends in: their other segments are not looked at.
+    if (
+      root.deep === undefined &&
+      root.suffixes.length === 0 &&
+      !root.literal.has(last) &&
+      !root.wild.some((edge) => fits(edge, last))
+    ) {
+      return;
+    }
+    const segments = path.split(".");
+    this.#visit(root, segments, segments.length, found);
   }
 
-  /** @param end - where the rest of the path ends; −1 where nothing is left. */
-  #visit(node: TrieNode<T>, path: string, end: number, found: (value: T) => void): void {
+  /** @param left - how many segments are not used up, counted from the first. */
+  #visit(node: TrieNode<T>, segments: readonly string[], left: number, found: (value: T) => void): void {
     for (const value of node.suffixes) found(value);
-    if (end < 0) for (const value of node.paths) found(value);
-    if (node.deep !== undefined) {
-      let rest = end;
-      this.#visit(node.deep, path, rest, found);
-      while (rest >= 0) {
-        rest = path.lastIndexOf(".", rest - 1);
-        this.#visit(node.deep, path, rest, found);
-      }
-    }
-    if (end < 0) return;
-    const start = path.lastIndexOf(".", end - 1);
-    const segment = path.slice(start + 1, end);
+    if (left === 0) for (const value of node.paths) found(value);
+    if (node.deep !== undefined)
+      for (let rest = left; rest >= 0; rest -= 1) this.#visit(node.deep, segments, rest, found);
+    if (left === 0) return;
+    const segment = segments[left - 1]!;
     const next = node.literal.get(segment);
-    if (next !== undefined) this.#visit(next, path, start, found);
-    for (const { expression, node: other } of node.wild)
-      if (expression.test(segment)) this.#visit(other, path, start, found);
+    if (next !== undefined) this.#visit(next, segments, left - 1, found);
+    for (const edge of node.wild) if (fits(edge, segment)) this.#visit(edge.node, segments, left - 1, found);
   }
 }

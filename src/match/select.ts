@@ -5,10 +5,11 @@ import { PathTrie } from "./path-trie.js";
 /** The entries that name each module of a list; `undefined` where none does. */
 export type Hits = readonly (readonly ParsedEntry[] | undefined)[];
 
-/** All paths that modules or lists of modules have. */
-function allPrefixes(modules: readonly ListedModule[]): Set<string> {
+/** All paths that modules or lists of modules have, those alone that hold `word` where one is given. */
+function allPrefixes(modules: readonly ListedModule[], word: string): Set<string> {
   const prefixes = new Set<string>();
   for (const { name } of modules) {
+    if (!name.includes(word)) continue;
     for (let end = name.length; end > 0; end = name.lastIndexOf(".", end - 1)) {
       const prefix = name.slice(0, end);
       if (prefixes.has(prefix)) break;
@@ -24,7 +25,8 @@ function scopeHits(entry: ParsedEntry, modules: readonly ListedModule[]): number
   const trie = new PathTrie<true>();
   trie.add(within, true);
   const roots: string[] = [];
-  for (const prefix of allPrefixes(modules)) {
+  const last = within.segments.at(-1);
+  for (const prefix of allPrefixes(modules, typeof last === "string" ? last : "")) {
     let fits = false;
     trie.find(prefix, () => (fits = true));
     if (fits) roots.push(`${prefix}.`);
