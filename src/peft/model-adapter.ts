@@ -129,7 +129,8 @@ export function attachToModel(
     name: options.name,
     method,
     config: { ...own, ...settled },
-    places: [],
+    // It is the model itself, which no pattern of module names means.
+    places: [{ path: site.module.path, site, named: () => false }],
     report: {
       model: base.name,
       method: method.name,
