@@ -4,7 +4,7 @@ import { activationNames, activations } from "../nn/activation.js";
 import type { Backbone } from "../nn/backbone.js";
 import { linearHead } from "../nn/decoder-heads.js";
 import { Embedding } from "../nn/embedding.js";
-import { bidirectional } from "../nn/encoder.js";
+import { selfAttention } from "../nn/encoder.js";
 import { int64Tensor } from "../nn/graph-runner.js";
 import { LayerNorm } from "../nn/layer-norm.js";
 import { Linear } from "../nn/linear.js";
@@ -95,19 +95,7 @@ class Block extends Module {
     const { width, heads } = this.options;
     const { q_lin, k_lin, v_lin, out_lin } = this.attention;
     return [
-      {
-        kind: "tokens",
-        name: `layer.${layer}.attention_in`,
-        reads: { hidden: width },
-        writes: { query: width, key: width, value: width },
-        trace: (t, { hidden }) =>
-          withScope("layer", () => ({
-            query: q_lin.forward(t, hidden!),
-            key: k_lin.forward(t, hidden!),
-            value: v_lin.forward(t, hidden!),
-          })),
-      },
-      bidirectional(layer, heads, width),
+      ...selfAttention(layer, heads, width, { query: q_lin, key: k_lin, value: v_lin }),
       {
         kind: "tokens",
         name: `layer.${layer}.attention_out_mlp`,

@@ -130,19 +130,7 @@ class EncoderLayer extends Module {
     const { width, heads, activation } = this.options;
     const { query, key, value } = this.attention.self;
     return [
-      {
-        kind: "tokens",
-        name: `layer.${layer}.attention_in`,
-        reads: { hidden: width },
-        writes: { query: width, key: width, value: width },
-        trace: (t, { hidden }) =>
-          withScope("layer", () => ({
-            query: query.forward(t, hidden!),
-            key: key.forward(t, hidden!),
-            value: value.forward(t, hidden!),
-          })),
-      },
-      bidirectional(layer, heads, width),
+      ...selfAttention(layer, heads, width, { query, key, value }),
       {
         kind: "tokens",
         name: `layer.${layer}.attention_out_mlp`,
@@ -159,19 +147,38 @@ class EncoderLayer extends Module {
   }
 }
 
-/** Attention of every token to the whole of its row. */
-export function bidirectional(layer: number, heads: number, width: number): Stage {
+/** Queries, keys and values of a layer's input, and the attention of every token to the whole of its row. */
+export function selfAttention(
+  layer: number,
+  heads: number,
+  width: number,
+  { query, key, value }: Readonly<Record<"query" | "key" | "value", Linear>>,
+): Stage[] {
   const headDim = width / heads;
-  return {
-    kind: "attention",
-    name: `layer.${layer}.attention`,
-    layer,
-    heads,
-    keyValueHeads: heads,
-    headDim,
-    scale: 1 / Math.sqrt(headDim),
-    causal: false,
-  };
+  return [
+    {
+      kind: "tokens",
+      name: `layer.${layer}.attention_in`,
+      reads: { hidden: width },
+      writes: { query: width, key: width, value: width },
+      trace: (t, { hidden }) =>
+        withScope("layer", () => ({
+          query: query.forward(t, hidden!),
+          key: key.forward(t, hidden!),
+          value: value.forward(t, hidden!),
+        })),
+    },
+    {
+      kind: "attention",
+      name: `layer.${layer}.attention`,
+      layer,
+      heads,
+      keyValueHeads: heads,
+      headDim,
+      scale: 1 / Math.sqrt(headDim),
+      causal: false,
+    },
+  ];
 }
 
 class Layers extends Module {
