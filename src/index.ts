@@ -46,7 +46,8 @@ export {
 } from "./text/tokenizer.js";
 
 // Adapters
-export type { PeftConfig, PeftType } from "./methods/index.js";
+export type { PeftConfig, PeftType, RegisteredMethods } from "./methods/index.js";
+export { registerMethod } from "./peft/method-registry.js";
 export type { NamedParameter } from "./peft/named-parameter.js";
 export type { ModuleEntry, ModuleKind, ModulePattern } from "./base/module-pattern.js";
 export type { ModuleFacts } from "./match/module-list.js";
@@ -104,7 +105,31 @@ export { openSafetensors, type SafetensorsFile } from "./files/safetensors.js";
 export { writeSafetensors, type TensorToWrite } from "./files/safetensors-write.js";
 
 // Extension
-export { defineMethod, type MethodDefinition, type Scope } from "./methods/method.js";
+export {
+  type Adapter,
+  defineMethod,
+  type MethodDefinition,
+  type Place,
+  type Scope,
+} from "./methods/method.js";
+export type { AdaptContext, MergeContext, Site, SiteKind } from "./nn/site.js";
+export { always, gaussian, type Initialiser, kaiming, nothing } from "./base/fill.js";
+export {
+  choice,
+  flag,
+  flagOr,
+  integer,
+  names,
+  number,
+  numbersByName,
+  type Option,
+  optionalInteger,
+  optionalText,
+  type Options,
+  type OptionValues,
+  text,
+} from "./base/option.js";
+export { patternOptions, targetOptions } from "./base/target-options.js";
 export { defineModel, type ModelDefinition, type TaskType } from "./models/model.js";
 export { defineOp, type Op } from "./ops/op.js";
 

@@ -3,8 +3,8 @@ import { ConfigError, InternalError, NonFiniteError, OutOfMemoryError, PeftError
 import { suggest } from "./base/suggest.js";
 import { VERSION } from "./base/version.js";
 import { buildCommand } from "./cli/flags.js";
+import { loadPlugins } from "./cli/plugins.js";
 import { processTerminal } from "./cli/terminal.js";
-import { commands } from "./commands/index.js";
 
 /** 2 for what the user can mend before running, 1 for a run that failed. */
 function exitCode(error: unknown): number {
@@ -27,7 +27,7 @@ function report(error: unknown, debug: boolean): void {
 
 /** What commander says of a command line that it cannot read, in our words. */
 function usageError(error: CommanderError, argv: readonly string[], program: Command): ConfigError {
-  const names = Object.keys(commands);
+  const names = program.commands.map((command) => command.name());
   const command = program.commands.find((one) => one.name() === argv[0]);
   const unknown = /unknown (?:option|command) '([^']+)'/.exec(error.message)?.[1];
   if (unknown === undefined) {
@@ -55,7 +55,6 @@ function usageError(error: CommanderError, argv: readonly string[], program: Com
 /** Runs the command line and answers its exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
   const debug = argv.includes("--debug");
-  const rest = argv.filter((arg) => arg !== "--debug");
   const terminal = processTerminal();
   const controller = new AbortController();
   const interrupt = (): void => {
@@ -64,22 +63,27 @@ export async function main(argv: readonly string[]): Promise<number> {
   };
   process.on("SIGINT", interrupt);
   let code = 0;
+  let rest: readonly string[] = [];
   const program = new Command("peft")
     .description(
       "Parameter-efficient fine-tuning: train, verify, save, merge and run small adapters of large models.",
     )
     .version(VERSION)
     .option("--debug", "shows where an error came from")
+    .option("--plugin <module>", "uses the methods that a module or package exports; can be given again")
     .showHelpAfterError(false)
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
-  for (const definition of Object.values(commands)) {
-    const command = buildCommand(definition, async (args, flags) => {
-      code = await definition.run({ args, flags, terminal, signal: controller.signal });
-    });
-    program.addCommand(command.exitOverride().configureOutput({ writeErr: () => undefined }));
-  }
   try {
+    rest = await loadPlugins(argv.filter((arg) => arg !== "--debug"));
+    // Flags come from the registry of methods, so that plug-ins have to be there first.
+    const { commands } = await import("./commands/index.js");
+    for (const definition of Object.values(commands)) {
+      const command = buildCommand(definition, async (args, flags) => {
+        code = await definition.run({ args, flags, terminal, signal: controller.signal });
+      });
+      program.addCommand(command.exitOverride().configureOutput({ writeErr: () => undefined }));
+    }
     if (rest.length === 0) {
       program.outputHelp();
       return 0;

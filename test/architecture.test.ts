@@ -27,6 +27,7 @@ const ROOMS = [
   "methods",
   "peft",
   "train",
+  "testing",
   "cli",
   "commands",
 ];

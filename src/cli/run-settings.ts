@@ -11,7 +11,7 @@ import {
   text,
 } from "../base/option.js";
 import { optionError, optionFaults, type Spelling, resolveAliases } from "../base/read-options.js";
-import { methods, type PeftType } from "../methods/index.js";
+import { allMethods, findMethod } from "../peft/method-registry.js";
 import { encodingOptions } from "../text/encode-example.js";
 import { trainOptions } from "../train/train-options.js";
 import { type TaskName, TASKS } from "./training-data.js";
@@ -87,8 +87,8 @@ export const runOptions = {
     "taskType",
   ),
   peftType: choice({
-    values: Object.keys(methods) as PeftType[],
-    default: Object.keys(methods)[0] as PeftType,
+    values: [...allMethods().keys()],
+    default: [...allMethods().keys()][0]!,
     doc: "Method.",
   }),
   dtype: choice({
@@ -123,8 +123,8 @@ function commonOption(first: Option<unknown>, second: Option<unknown>): Option<u
 }
 
 /** Every setting that a run can have: those above and those of all methods. */
-export const allRunOptions: Options = Object.values(methods).reduce<Options>((all, method) => {
-  const own = Object.entries(method.config as Options).map(([name, option]) => {
+export const allRunOptions: Options = [...allMethods().values()].reduce<Options>((all, method) => {
+  const own = Object.entries(method.config).map(([name, option]) => {
     const known = all[name];
     return [name, known === undefined ? option : commonOption(known, option)] as const;
   });
@@ -164,9 +164,9 @@ export function resolveRun(file: RunFile | undefined, flags: Readonly<Record<str
   const fromFile = resolveAliases(allRunOptions, file?.values ?? {});
   const fromFlags = resolveAliases(allRunOptions, flags);
   const given: Record<string, unknown> = { ...fromFile, ...fromFlags };
-  const named = given["peftType"] as PeftType;
-  const peftType = Object.hasOwn(methods, named) ? named : runOptions.peftType.default;
-  const methodOptions = methods[peftType].config as Options;
+  const named = given["peftType"] as string;
+  const peftType = allMethods().has(named) ? named : runOptions.peftType.default;
+  const methodOptions = findMethod(peftType).config;
   const known = { ...allRunOptions, ...methodOptions };
   if (file !== undefined) check(file.values, known, file.path, "snake_case", file);
   check(flags, known, "The command line", "kebab-case");

@@ -15,7 +15,7 @@ import { openAdapterFolder } from "../files/adapter-files.js";
 import { openCheckpoint } from "../files/checkpoint.js";
 import { readRows } from "../files/data-file.js";
 import { resolveModel } from "../files/hub.js";
-import { methods } from "../methods/index.js";
+import { findMethod } from "../peft/method-registry.js";
 import { namedParameters } from "../nn/module.js";
 import { RawConfig } from "../nn/raw-config.js";
 import { readAdapterConfig } from "../peft/hf-format.js";
@@ -80,7 +80,7 @@ async function inspectAdapter(folder: string, terminal: Terminal): Promise<void>
   try {
     const { config: read, baseModel } = readAdapterConfig(config, configPath);
     const { peftType, ...settings } = read;
-    const declared: Options = methods[peftType].config;
+    const declared: Options = findMethod(peftType).config;
     const shapes = new Map<string, number>();
     let parameters = 0;
     let bytes = 0;

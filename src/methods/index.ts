@@ -1,4 +1,4 @@
-import type { OptionValues } from "../base/option.js";
+import type { Options, OptionValues } from "../base/option.js";
 import { adalora } from "./adalora.js";
 import { bitfit } from "./bitfit.js";
 import { boft } from "./boft.js";
@@ -40,9 +40,27 @@ export const methods = {
   MULTITASK_PROMPT_TUNING: multitaskPromptTuning,
 };
 
-export type PeftType = keyof typeof methods;
+/**
+ * Methods of other packages, so that their options are typed as those of this one are.
+ *
+ * @example
+ * declare module "peft.js" { interface RegisteredMethods { SSF: typeof ssf } }
+ */
+// oxlint-disable-next-line typescript/no-empty-interface, typescript/no-empty-object-type
+export interface RegisteredMethods {}
+
+type Methods = typeof methods & RegisteredMethods;
+
+export type PeftType = keyof Methods;
+
+/** The options that were declared, without the index signature that every record of options has. */
+type Declared<O> = { [K in keyof O as string extends K ? never : K]: O[K] };
+
+type OptionsOf<M> = M extends { readonly config: infer O extends Options }
+  ? Partial<OptionValues<Declared<O>>>
+  : never;
 
 /** What a user writes for a method: its options, all of them optional, with `peftType`. */
 export type PeftConfig = {
-  [K in PeftType]: { readonly peftType: K } & Partial<OptionValues<(typeof methods)[K]["config"]>>;
+  [K in PeftType]: { readonly peftType: K } & OptionsOf<Methods[K]>;
 }[PeftType];

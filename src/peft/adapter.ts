@@ -1,7 +1,7 @@
 import { optionError, readOptions, type ReadOptionsSource, SPELL } from "../base/read-options.js";
 import type { ModulePattern } from "../base/module-pattern.js";
 import type { MatchReport } from "../match/report.js";
-import { methods, type PeftConfig } from "../methods/index.js";
+import type { PeftConfig } from "../methods/index.js";
 import type { Companion, MethodDefinition, Place } from "../methods/method.js";
 import { type Module, namedModules, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
@@ -9,6 +9,7 @@ import type { Attachment } from "../nn/site.js";
 import { adapterReport, type MatchSubject, placeAt } from "./adapter-report.js";
 import type { AttachedAdapter, PlacedAttachment, ResolvedConfig } from "./attached-adapter.js";
 import { assertNoFaults } from "./match-error.js";
+import { findMethod } from "./method-registry.js";
 import { attachCopies, type CopyNaming, MODULES_TO_SAVE } from "./module-copies.js";
 import { AdapterScope, SiteScope } from "./site-scope.js";
 
@@ -58,7 +59,7 @@ export function prepareConfig(
   readonly isDefault: boolean;
 } {
   const { peftType, ...options } = config;
-  const method = methods[peftType] as unknown as MethodDefinition;
+  const method = findMethod(peftType);
   const resolved = resolveConfig(method, options, from);
   const written = resolved["targetModules"] as ModulePattern | undefined;
   const target = written ?? modelDefault(method, tables, "targetModules");
@@ -66,8 +67,24 @@ export function prepareConfig(
   return { method, resolved: { ...resolved, ...filled }, target, isDefault: written === undefined };
 }
 
+/** How many parameters a method declares that it trains at these places. */
+export function declaredParameters(
+  method: MethodDefinition,
+  config: ResolvedConfig,
+  places: readonly Place[],
+): number {
+  const at = (place: Place): ResolvedConfig => {
+    const here = Object.entries(method.patterns ?? {}).flatMap(([patterns, option]) => {
+      const entry = Object.entries(config[patterns] ?? {}).find(([name]) => place.named([name]));
+      return entry === undefined ? [] : [[option, entry[1] as unknown] as const];
+    });
+    return { ...config, ...Object.fromEntries(here) };
+  };
+  return places.reduce((sum, place) => sum + method.parameterCount(place as never, at(place) as never), 0);
+}
+
 /** Defaults from the model's tables, where they name a place of this adapter. */
-function withModelDefaults(
+export function withModelDefaults(
   method: MethodDefinition,
   config: ResolvedConfig,
   tables: DefaultTargets,

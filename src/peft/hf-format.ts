@@ -1,12 +1,12 @@
-import { CheckpointError, ConfigError, type Fact } from "../base/errors.js";
+import { CheckpointError, type Fact } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import { optionError, optionFaults } from "../base/read-options.js";
 import { STEERING_OPTIONS } from "../base/target-options.js";
 import { toCamelCase, toSnakeCase } from "../base/spelling.js";
-import { suggest } from "../base/suggest.js";
-import { methods, type PeftConfig, type PeftType } from "../methods/index.js";
+import type { PeftConfig } from "../methods/index.js";
 import type { MethodDefinition } from "../methods/method.js";
 import type { ResolvedConfig } from "./attached-adapter.js";
+import { findMethod } from "./method-registry.js";
 
 /** Keys of every adapter_config.json that are no options of a method. */
 const COMMON = [
@@ -46,19 +46,7 @@ export interface ReadConfig {
  */
 export function readAdapterConfig(values: Readonly<Record<string, unknown>>, file: string): ReadConfig {
   const peftType = values["peft_type"];
-  if (typeof peftType !== "string" || !Object.hasOwn(methods, peftType)) {
-    const near = typeof peftType === "string" ? suggest(peftType, Object.keys(methods)) : [];
-    throw new ConfigError({
-      code: "peft_type_unknown",
-      summary: `${file}: peft_type is ${JSON.stringify(peftType) ?? "missing"}, which is no method of this version.`,
-      facts: [
-        ...(near.length > 0 ? [["nearest", near.join(", ")] as Fact] : []),
-        ["methods", Object.keys(methods).join(", ")],
-      ],
-      fields: { file, peftType },
-    });
-  }
-  const method = methods[peftType as PeftType] as unknown as MethodDefinition;
+  const method = findMethod(peftType, `${file}: peft_type`);
   const options: Record<string, unknown> = {};
   const fileKeys = new Map(
     Object.entries(method.config).map(([name, { fileKey }]) => [fileKey ?? toSnakeCase(name), name]),
@@ -83,7 +71,7 @@ export function readAdapterConfig(values: Readonly<Record<string, unknown>>, fil
   const text = (key: string): string | undefined =>
     typeof values[key] === "string" ? (values[key] as string) : undefined;
   return {
-    config: { peftType, ...options } as PeftConfig,
+    config: { peftType: method.name, ...options } as PeftConfig,
     baseModel: text("base_model_name_or_path"),
     taskType: text("task_type"),
   };
