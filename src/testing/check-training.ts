@@ -1,3 +1,5 @@
+import type { Place } from "../methods/method.js";
+import { modelSite } from "../nn/virtual-tokens.js";
 import { declaredParameters } from "../peft/adapter.js";
 import type { PretrainedModel } from "../auto/pretrained-model.js";
 import type { AttachedAdapter } from "../peft/attached-adapter.js";
@@ -117,6 +119,14 @@ function trainedByMethod({ tensors, fixed, config }: AttachedAdapter, base: Pret
   return [...new Set(trained.map(([, parameter]) => parameter))].reduce((sum, { size }) => sum + size, 0);
 }
 
+/** Where the method holds on: the matched modules, or the model as a whole. */
+function placesOf(model: PeftModel): readonly Place[] {
+  const { places, method } = model.adapter();
+  if (places.length > 0 || !(method.sites as readonly string[]).includes("model")) return places;
+  const site = modelSite(model.base.module);
+  return site === undefined ? [] : [{ path: site.module.path, site, named: () => false }];
+}
+
 export const count = defineCheck({
   name: "count",
   title: "the parameter count is what its formula says",
@@ -124,7 +134,8 @@ export const count = defineCheck({
   async run(subject) {
     const base = await subject.models.shared();
     return subject.attached(base, async (model): Promise<Finding> => {
-      const { config, places } = model.adapter();
+      const { config } = model.adapter();
+      const places = placesOf(model);
       const expected = declaredParameters(subject.method, config, places);
       const trainable = trainedByMethod(model.adapter(), base);
       require(expected === trainable, "parameter_count", () =>

@@ -62,7 +62,7 @@ export async function logitsOf(model: PretrainedModel | PeftModel): Promise<Floa
 export async function trainToy(
   model: PeftModel,
   steps: number,
-  learningRate = 1e-2,
+  learningRate = 3e-3,
 ): Promise<TrainingRecord> {
   const batch = toyBatch(model.base);
   const mean = async (): Promise<number> => {

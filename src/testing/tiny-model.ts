@@ -125,5 +125,10 @@ export function toyBatch({ taskType }: PretrainedModel): Batch {
   const attentionMask = inputIds.map((row) => row.map((id) => (id === 0 ? 0 : 1)));
   const words = inputIds.map((row) => row.map((id) => (id === 0 ? -100 : id)));
   // A classifier takes a class a row.
-  return { inputIds, attentionMask, labels: (taskType === "CAUSAL_LM" ? words : [2, 0]) as Batch["labels"] };
+  return {
+    inputIds,
+    attentionMask,
+    taskIds: [0, 0],
+    labels: (taskType === "CAUSAL_LM" ? words : [2, 0]) as Batch["labels"],
+  };
 }
