@@ -1,5 +1,8 @@
 import { DEEP, type PathReading } from "./parse-entry.js";
 
+/** Where a path ends of which all segments are used up: what `lastIndexOf` says of one without a dot. */
+const NONE = -1;
+
 interface WildEdge<T> {
   readonly expression: RegExp;
   readonly node: TrieNode<T>;
@@ -56,32 +59,23 @@ export class PathTrie<T> {
 
   /** Calls `found` for every entry that fits; an entry with `**` may be found more than once. */
   find(path: string, found: (value: T) => void): void {
-    const end = path.lastIndexOf(".");
-    const last = path.slice(end + 1);
-    const root = this.#root;
-    // Most modules end in a name that no entry ends in: their other segments are not looked at.
-    if (
-      root.deep === undefined &&
-      root.suffixes.length === 0 &&
-      !root.literal.has(last) &&
-      !root.wild.some((edge) => fits(edge, last))
-    ) {
-      return;
-    }
-    const segments = path.split(".");
-    this.#visit(root, segments, segments.length, found);
+    this.#visit(this.#root, path, path === "" ? NONE : path.length, found);
   }
 
-  /** @param left - how many segments are not used up, counted from the first. */
-  #visit(node: TrieNode<T>, segments: readonly string[], left: number, found: (value: T) => void): void {
+  /** @param end - where the segments end that are not used up; segments are cut out only as far as an entry looks. */
+  #visit(node: TrieNode<T>, path: string, end: number, found: (value: T) => void): void {
     for (const value of node.suffixes) found(value);
-    if (left === 0) for (const value of node.paths) found(value);
-    if (node.deep !== undefined)
-      for (let rest = left; rest >= 0; rest -= 1) this.#visit(node.deep, segments, rest, found);
-    if (left === 0) return;
-    const segment = segments[left - 1]!;
+    if (end === NONE) for (const value of node.paths) found(value);
+    if (node.deep !== undefined) {
+      for (let rest = end; rest !== NONE; rest = path.lastIndexOf(".", rest - 1))
+        this.#visit(node.deep, path, rest, found);
+      this.#visit(node.deep, path, NONE, found);
+    }
+    if (end === NONE || (node.literal.size === 0 && node.wild.length === 0)) return;
+    const dot = path.lastIndexOf(".", end - 1);
+    const segment = path.slice(dot + 1, end);
     const next = node.literal.get(segment);
-    if (next !== undefined) this.#visit(next, segments, left - 1, found);
-    for (const edge of node.wild) if (fits(edge, segment)) this.#visit(edge.node, segments, left - 1, found);
+    if (next !== undefined) this.#visit(next, path, dot, found);
+    for (const edge of node.wild) if (fits(edge, segment)) this.#visit(edge.node, path, dot, found);
   }
 }
