@@ -260,6 +260,12 @@ describe("LoRA", () => {
       "tokenIndices: 97 is no token of model.embed_tokens, which has 97.
       fix: ids from 0 to 96"
     `);
+    const twice = { modulesToSave: ["embed_tokens"], trainableTokenIndices: { embed_tokens: [1] } };
+    expect(await errorOf({ peftType: "LORA", ...twice })).toMatchInlineSnapshot(`
+      "model.embed_tokens is in trainableTokenIndices and in modulesToSave: it cannot be adapted and trained as a whole.
+      fix: to train it as a whole: leave "model.embed_tokens" out of trainableTokenIndices
+       or: to adapt: take it out of modulesToSave"
+    `);
   });
 
   test("loraBias cannot be merged where the layer has no bias", async () => {

@@ -127,7 +127,11 @@ function companionPlaces(
     const saved = modulesToSave.map(({ path }) => ({ exact: path }));
     const asked = { ...companion.config, targetModules, modulesToSave: saved };
     const report = adapterReport({ ...subject, heads: [] }, other, asked, false);
-    const renamed = (text: string): string => text.replace(/^targetModules/, option);
+    // The option has no list of exclusions beside it.
+    const renamed = (text: string): string =>
+      text
+        .replaceAll(/\btargetModules\b/g, option)
+        .replace(/excludeModules: \[(.*)\]/, `leave $1 out of ${option}`);
     assertNoFaults({
       ...report,
       faults: report.faults.map((fault) => ({
