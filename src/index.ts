@@ -85,6 +85,12 @@ export {
 export { getScheduler, type ScheduleName, type Scheduler } from "./train/schedule.js";
 export { evaluate, train, type TrainRunOptions } from "./train/train.js";
 export type { TrainOptions } from "./train/train-options.js";
+export {
+  type Snapshot,
+  takeSnapshot,
+  type VerificationReport,
+  verifyOnlyAdapterMoved,
+} from "./train/verify.js";
 
 // Generation
 export {
