@@ -54,7 +54,9 @@ export type { ModuleFacts } from "./match/module-list.js";
 export type { EntryCount, MatchFault, MatchReport, ModuleMatch, ModuleStatus } from "./match/report.js";
 export { inspectMatches } from "./peft/inspect-matches.js";
 export type { PeftWarning } from "./peft/adapter-plan.js";
-export { type AttachOptions, getPeftModel, PeftModel } from "./peft/peft-model.js";
+export type { AttachOptions, CalibratedAttachOptions } from "./peft/attach-fresh.js";
+export type { CalibrationBatch, CalibrationBatches } from "./peft/calibrate.js";
+export { getPeftModel, PeftModel } from "./peft/peft-model.js";
 
 // Data
 export { readRows } from "./files/data-file.js";
@@ -113,10 +115,14 @@ export { writeSafetensors, type TensorToWrite } from "./files/safetensors-write.
 // Extension
 export {
   type Adapter,
+  type Calibration,
+  type CalibrationResult,
   defineMethod,
+  type InputRows,
   type MethodDefinition,
   type Place,
   type Scope,
+  type Target,
 } from "./methods/method.js";
 export type { AdaptContext, MergeContext, Site, SiteKind } from "./nn/site.js";
 export { always, gaussian, type Initialiser, kaiming, nothing } from "./base/fill.js";

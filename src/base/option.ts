@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { toCamelCase, toSnakeCase } from "./spelling.js";
 
 /** One declaration of an option: its type, default, check, help line and spellings all come from here. */
 export interface Option<T> {
@@ -14,6 +15,17 @@ export interface Option<T> {
   readonly fileKey?: string;
   /** Reads the text of a flag; undefined where the text is no such value. */
   readonly fromText: (text: string) => unknown;
+  /** What it is made of, where it is a group of options. */
+  readonly group?: OptionGroup;
+}
+
+/** Options that go under one name. */
+export interface OptionGroup {
+  readonly options: Options;
+  /** Keys that Hugging Face writes there and nothing here has a use for, with the value that they are written with. */
+  readonly inert: Readonly<Record<string, unknown>>;
+  /** What files hold where the group is left out. */
+  readonly absent: unknown;
 }
 
 export type Options = Readonly<Record<string, Option<unknown>>>;
@@ -202,6 +214,50 @@ export function flagOr<const T extends string, P extends string = never>(spec: {
   const fromText = (value: string): unknown => (value === "true" ? true : value === "false" ? false : value);
   return { schema, default: spec.default, doc: spec.doc, placeholder: `<${shown.join("|")}>`, fromText };
 }
+
+/** A group of options that may be left out, each with a default. */
+export function optionGroup<const O extends Options>(spec: {
+  readonly options: O;
+  readonly doc: string;
+  readonly inert?: Readonly<Record<string, unknown>>;
+  readonly absent?: unknown;
+}): Option<Partial<OptionValues<O>> | undefined> {
+  const { options, doc, inert = {}, absent = null } = spec;
+  const schema = z.record(z.string(), z.unknown()).optional() as z.ZodType<
+    Partial<OptionValues<O>> | undefined
+  >;
+  const group = { options, inert, absent };
+  return { schema, default: undefined, doc, placeholder: "<json>", fromText: fromJson, group };
+}
+
+/** The values of a group with defaults filled in. */
+export function groupValues<const O extends Options>(
+  options: O,
+  given: Partial<OptionValues<O>> = {},
+): OptionValues<O> {
+  const values = given as Readonly<Record<string, unknown>>;
+  return Object.fromEntries(
+    Object.entries(options).map(([key, option]) => [key, values[key] ?? option.default]),
+  ) as OptionValues<O>;
+}
+
+/** The keys of a group in camelCase, without those that are of no use here. */
+export function groupKeys({ inert }: OptionGroup, given: Readonly<Record<string, unknown>>): OptionRecord {
+  const useful = Object.entries(given).filter(
+    ([key, value]) => value !== null && !(key in inert && inert[key] === value),
+  );
+  return Object.fromEntries(useful.map(([key, value]) => [toCamelCase(key), value]));
+}
+
+/** A group as files have it. */
+export function groupInFile({ options, inert, absent }: OptionGroup, given: unknown): unknown {
+  if (given === undefined) return absent;
+  const values = groupValues(options, given as OptionRecord);
+  const entries = Object.entries(values).map(([key, value]) => [toSnakeCase(key), value ?? null]);
+  return { ...inert, ...Object.fromEntries(entries) };
+}
+
+type OptionRecord = Record<string, unknown>;
 
 /** Also takes an option under other names. */
 export function alias<T>(option: Option<T>, ...aliases: readonly string[]): Option<T> {

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { ConfigError, type Fact } from "./errors.js";
-import type { Options, OptionValues } from "./option.js";
+import { groupKeys, type Options, type OptionValues } from "./option.js";
 import { toKebabCase, toSnakeCase } from "./spelling.js";
 import { neighbourName, suggest } from "./suggest.js";
 
@@ -42,7 +42,11 @@ function describe(value: unknown, issue: z.core.$ZodIssue): string {
   if (issue.code === "invalid_value")
     return `${got}${at} is not one of ${issue.values.map(String).join(", ")}`;
   if (issue.code === "invalid_type") {
-    const kind = issue.expected === "int" ? "a whole number" : `a ${issue.expected}`;
+    const kinds: Readonly<Record<string, string>> = {
+      int: "a whole number",
+      record: "a set of values by name",
+    };
+    const kind = kinds[issue.expected] ?? `a ${issue.expected}`;
     return `${got}${at} is not ${kind}`;
   }
   if (issue.code === "custom") return `${got}${at} ${issue.message}`;
@@ -93,6 +97,12 @@ export function optionFaults(
         branches.find((branch) => branch.code !== "invalid_type") ?? branches[0] ?? issue,
       );
       faults.push({ key, text, suggestions: [] });
+    } else if (option.group !== undefined) {
+      const { group } = option;
+      const values = groupKeys(group, value as Record<string, unknown>);
+      // A flag takes a group as JSON, whose keys are no flags.
+      const inside = optionFaults(group.options, values, spelling === "kebab-case" ? "camelCase" : spelling);
+      faults.push(...inside.map((fault) => ({ ...fault, key: `${key}.${fault.key}` })));
     }
   }
   return faults;
@@ -125,6 +135,10 @@ export function readOptions<O extends Options>(
   if (faults.length > 0) throw optionError(faults, from);
   const named = resolveAliases(options, values);
   return Object.fromEntries(
-    Object.entries(options).map(([key, option]) => [key, named[key] ?? option.default]),
+    Object.entries(options).map(([key, { group, default: otherwise }]) => {
+      const value = named[key] ?? otherwise;
+      const inside = group !== undefined && value !== undefined;
+      return [key, inside ? groupKeys(group, value as Record<string, unknown>) : value];
+    }),
   ) as OptionValues<O>;
 }

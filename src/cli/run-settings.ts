@@ -4,6 +4,7 @@ import {
   alias,
   choice,
   flag,
+  integer,
   number,
   type Option,
   type Options,
@@ -98,6 +99,11 @@ export const runOptions = {
   }),
   columns,
   activationMemory: memoryLimit,
+  calibrationBatches: integer({
+    default: 64,
+    min: 1,
+    doc: "Batches of training rows that a start looks at which depends on data, such as initLoraWeights: eva.",
+  }),
   verify: flag({
     default: true,
     doc: "Checks after the run that the base is bit-identical and that every adapter tensor moved.",

@@ -1,6 +1,7 @@
 import { ConfigError } from "../base/errors.js";
 import { readRows } from "../files/data-file.js";
 import type { TaskType } from "../models/model.js";
+import type { TaskBatch } from "../text/collate.js";
 import { type Dataset, encodeDataset } from "../text/dataset.js";
 import type { EncodingOptions } from "../text/encode-example.js";
 import { findLabels, type LabelSet } from "../text/label-set.js";
@@ -93,6 +94,14 @@ export function encodeTrainingRows(
   if (share === 0) return { dataset: whole, evalDataset: undefined };
   const { train, heldOut } = whole.split(share, run["seed"] as number);
   return { dataset: train, evalDataset: heldOut };
+}
+
+/** The first batches of a run, which a start that depends on data looks at. */
+export function* firstBatches(dataset: Dataset, run: Run): Generator<TaskBatch> {
+  const [size, count] = [run["batchSize"] as number, run["calibrationBatches"] as number];
+  const order = dataset.order({ shuffle: run["shuffle"] as boolean, seed: run["seed"] as number, epoch: 0 });
+  for (let i = 0; i < Math.min(order.length, size * count); i += size)
+    yield dataset.collate(order.slice(i, i + size).map((row) => dataset.examples[row]!));
 }
 
 /** Says what a run learns from. */

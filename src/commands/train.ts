@@ -11,7 +11,13 @@ import { startProfile } from "../cli/profile.js";
 import { readRunFile } from "../cli/run-file.js";
 import { allRunOptions, resolveRun, type RunSettings } from "../cli/run-settings.js";
 import { runTraining } from "../cli/run-training.js";
-import { describeData, encodeTrainingRows, readTrainingRows } from "../cli/training-data.js";
+import {
+  describeData,
+  encodeTrainingRows,
+  firstBatches,
+  readTrainingRows,
+  type TrainingData,
+} from "../cli/training-data.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { PeftConfig } from "../methods/index.js";
 import { getPeftModel } from "../peft/peft-model.js";
@@ -101,12 +107,24 @@ export const train = defineCommand({
         });
       }
       const config = { peftType: run["peftType"], ...settings.method } as PeftConfig;
-      const model = await getPeftModel(base, config, { seed: run["seed"] as number });
+      let encoded: TrainingData | undefined;
+      const encode = (): TrainingData => {
+        const before = performance.now();
+        encoded ??= encodeTrainingRows(rows, run, tokenizer, base.contextLength);
+        profile?.profiler.record("reading and tokenising", before);
+        return encoded;
+      };
+      const model = await getPeftModel(base, config, {
+        seed: run["seed"] as number,
+        calibration() {
+          terminal.note("looking at the data for the start of the adapter …");
+          return firstBatches(encode().dataset, run);
+        },
+        signal,
+      });
       for (const { text } of model.warnings) terminal.note(`warning: ${text}`);
-      // Virtual tokens take their part of the context, so the rows come after the adapter.
-      const beforeData = performance.now();
-      const data = encodeTrainingRows(rows, run, tokenizer, base.contextLength);
-      profile?.profiler.record("reading and tokenising", beforeData);
+      // Virtual tokens take their part of the context, so where nothing looks at the rows they come after the adapter.
+      const data = encode();
       terminal.line(model.trainableParametersLine());
       describeData(terminal, data, labels, Math.min(run["maxLength"] as number, base.contextLength));
       const options = Object.fromEntries(

@@ -6,7 +6,9 @@ import type { Value } from "../graph/value.js";
 import type { Parameter } from "../nn/parameter.js";
 import { doraEmbedding, doraLinear } from "./lora-dora.js";
 import { keepResidual } from "./lora-residual.js";
-import { PISSA_ITERATIONS, startNames, startOf, takesWeight } from "./lora-start.js";
+import { evaConfig } from "./lora-eva.js";
+import type { StartOptions } from "./lora-pair.js";
+import { groupsOfStarts, PISSA_ITERATIONS, startNames, startOf } from "./lora-start.js";
 import { type Companion, defineMethod, type MethodDefinition } from "./method.js";
 import { trainableTokens } from "./trainable-tokens.js";
 
@@ -18,6 +20,23 @@ const tokenRows = (tokenIndices: readonly number[], targets?: readonly string[])
   ...(targets === undefined ? {} : { targets }),
   prefix: "token_adapter.",
 });
+
+/** Settings of a start that is another than the one that is chosen. */
+function strayGroups(
+  config: StartOptions & Readonly<Record<string, unknown>>,
+): { keys: string[]; text: string }[] {
+  return Object.entries(groupsOfStarts)
+    .filter(([option, start]) => {
+      const given = config[option];
+      return (
+        given !== undefined && Object.keys(given as object).length > 0 && config.initLoraWeights !== start
+      );
+    })
+    .map(([option, start]) => ({
+      keys: [option, "initLoraWeights"],
+      text: `${String(config.initLoraWeights)}: it has an effect with ${start} alone`,
+    }));
+}
 
 const noBias = (path: string): UnsupportedError =>
   new UnsupportedError({
@@ -38,13 +57,14 @@ const noBias = (path: string): UnsupportedError =>
  * `useDora`: y = m / ‖W + s B A‖ ⊙ (W + s B A) x, with m the lengths of W's rows at the start; the sum is never made.
  * `pissa`, `pissa_niter_N`, `olora`: A and B start as a part of W and y = W x + s · (B A − B₀ A₀) x; the base stays as it is, and what
  * is saved is an ordinary LoRA of rank 2 r.
+ * `eva`: A starts as directions of the layer's inputs, which calibration batches show; ranks move to the layers that they explain most of.
  * Differs from the paper: A is Kaiming-uniform, as in the authors' code, not Gaussian.
  *
  * @example
  * const model = await getPeftModel(base, { peftType: "LORA", r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] });
  * @see Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685, §4.1; rank-stabilised scaling:
  * Kalajdzievski, arXiv:2312.03732, eq. 4; DoRA: Liu et al., arXiv:2402.09353; PiSSA: Meng et al., arXiv:2404.02948; OLoRA: Büyükakyüz,
- * arXiv:2406.01775
+ * arXiv:2406.01775; EVA: Paischer et al., arXiv:2410.07170
  */
 export const lora = defineMethod({
   name: "LORA",
@@ -78,8 +98,10 @@ export const lora = defineMethod({
       default: true,
       doc:
         "How A and B start: true (Kaiming, zero), false (both random), gaussian (normal, zero), orthogonal (both, with product " +
-        "zero), pissa (largest singular vectors of W), pissa_niter_<n> (the same, roughly and fast), olora (QR of W).",
+        "zero), pissa (largest singular vectors of W), pissa_niter_<n> (the same, roughly and fast), olora (QR of W), eva " +
+        "(directions of the inputs; looks at data).",
     }),
+    evaConfig,
     ...targetOptions,
     ...patternOptions,
     ensureWeightTying: flag({
@@ -97,7 +119,6 @@ export const lora = defineMethod({
     arrow_config: null,
     corda_config: null,
     ensure_weight_tying: false,
-    eva_config: null,
     fan_in_fan_out: false,
     kasa_config: null,
     layer_replication: null,
@@ -116,9 +137,10 @@ export const lora = defineMethod({
   },
   identityStart: ({ initLoraWeights }) => initLoraWeights !== false,
   mergeable: () => true,
-  check({ initLoraWeights, useDora, loraBias, r }) {
-    const faults: { keys: string[]; text: string }[] = [];
-    if (useDora && takesWeight(initLoraWeights)) {
+  check(config) {
+    const { initLoraWeights, useDora, loraBias, r } = config;
+    const faults = strayGroups(config);
+    if (useDora && startOf(initLoraWeights).takesWeight === true) {
       const text = "true: the lengths belong to a weight that the start takes apart; choose one of the two";
       faults.push({ keys: ["useDora", "initLoraWeights"], text });
     }
@@ -135,6 +157,7 @@ export const lora = defineMethod({
     if (site.kind === "embedding") return r * (site.vocabularySize + site.width) + (useDora ? site.width : 0);
     return r * (site.inFeatures + site.outFeatures) + (useDora || loraBias ? site.outFeatures : 0);
   },
+  calibration: (config, targets) => startOf(config.initLoraWeights).calibration?.(config, targets),
   companions({ trainableTokenIndices: tokens }) {
     if (tokens === undefined) return [];
     if (Array.isArray(tokens)) return [tokenRows(tokens as readonly number[])];
@@ -161,7 +184,7 @@ export const lora = defineMethod({
         },
       };
     }
-    const start = startOf(initLoraWeights, { site, r, scaling: factor, scope });
+    const start = startOf(initLoraWeights).start({ site, r, scaling: factor, scope, config });
     const A = scope.param("lora_A.weight", [rank, site.inFeatures], start.A);
     const B = scope.param("lora_B.weight", [site.outFeatures, rank], start.B);
     if (useDora) return doraLinear(site, scope, { A, B, scaling, dropout: loraDropout });

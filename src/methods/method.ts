@@ -29,6 +29,53 @@ export interface StepFacts {
   readonly totalSteps?: number | undefined;
 }
 
+/** Rows that reach a module: (N, width), those of all tokens of a batch, without padding. */
+export interface InputRows {
+  /** Written over when the call returns. */
+  readonly data: Float32Array;
+  readonly width: number;
+  /** Tokens of row i of the batch are rowOffsets[i] … rowOffsets[i + 1] − 1. */
+  readonly rowOffsets: Int32Array;
+  /** Labels of the tokens; absent where the batch has none, or has them for whole rows. */
+  readonly labels?: Int32Array | undefined;
+}
+
+/** A place that an adapter will hold on to, with the options that hold there. */
+export interface Target<V = Readonly<Record<string, unknown>>> {
+  readonly place: Place;
+  readonly config: V;
+}
+
+/** What was found out about the data before an adapter is attached. */
+export interface CalibrationResult {
+  /** Options that the data decide, such as ranks. */
+  readonly options?: Readonly<Record<string, unknown>>;
+  /** Places that are better left as they are. */
+  readonly without?: readonly Place[];
+  /** What `calibrated` of the scope answers at each place, by path. */
+  readonly found: ReadonlyMap<string, unknown>;
+  readonly warnings?: readonly { readonly code: string; readonly text: string }[];
+}
+
+/** Looks at data through the model, without adapters, before an adapter is attached. Keeps no rows: every batch is reduced at once. */
+export interface Calibration {
+  /** The option that asks for it, as in `initLoraWeights: eva`. */
+  readonly reason: string;
+  /** Places that it has to see. */
+  readonly places: readonly Place[];
+  /** Takes the rows that reach these places, which are the same for all of them. */
+  inputs?(places: readonly Place[], rows: InputRows): void;
+  /** Takes the gradient of a weight (out, in), the mean over all batches. */
+  gradient?(place: Place, gradient: Float32Array): void;
+  /**
+   * Asked before every batch, the first one too. Where it is there, the batches are gone through again and again until it says so.
+   *
+   * @param round - how often all batches have been seen.
+   */
+  enough?(round: number): boolean;
+  finish(): CalibrationResult;
+}
+
 /** What a method gets to make its tensors with. */
 export interface Scope {
   /** The place that the adapter holds on to. */
@@ -39,6 +86,8 @@ export interface Scope {
   readonly seed: number;
   /** Every place of this adapter, this one too. */
   readonly places: readonly Place[];
+  /** What the method's calibration found for this place; undefined where the adapter comes from a file, or nothing was asked for. */
+  calibrated<T>(): T | undefined;
   /**
    * A trained tensor, saved with the adapter.
    *
@@ -168,6 +217,8 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   identityStart(config: OptionValues<O>): boolean;
   /** Whether the adapter can be written into the weights. */
   mergeable(config: OptionValues<O>): boolean;
+  /** What has to be known about the data before the adapter is attached; undefined where nothing has to. */
+  calibration?(config: OptionValues<O>, targets: readonly Target<OptionValues<O>>[]): Calibration | undefined;
   /** Other methods that its options ask for at other places. */
   companions?(config: OptionValues<O>): readonly Companion[];
   attach(

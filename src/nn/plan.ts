@@ -1,3 +1,5 @@
+import type { Module } from "./module.js";
+import { type ObservedInput, withObserved } from "./observe.js";
 import type { AttentionStage, StagedModel, TokenStage } from "./stage.js";
 import { tokenPrograms, type TracedStage, traceStage, type TokenProgram } from "./token-program.js";
 import { stagesWithVirtual, virtualReads, virtualTokensOf } from "./virtual-tokens.js";
@@ -19,6 +21,8 @@ export interface PlannedTokens extends PlannedStreams {
   readonly rows: number | undefined;
   readonly save: TokenProgram;
   readonly recompute: TokenProgram;
+  /** Slots with what observed modules read. */
+  readonly observed: readonly { readonly modules: readonly Module[]; readonly slot: Slot }[];
 }
 
 export interface PlannedAttention extends PlannedStreams {
@@ -39,28 +43,37 @@ export interface Plan {
   readonly hiddenWanted: boolean;
 }
 
+const NOTHING: ReadonlySet<Module> = new Set();
+
 const ATTENTION_READS = { query: "query", key: "key", value: "value" };
 
 interface Draft extends PlannedStreams {
   readonly traced: TracedStage | undefined;
   readonly attention: AttentionStage | undefined;
+  readonly inputs: readonly ObservedInput[];
 }
 
 /** Decides which values flow where, and how far down the backward pass has to go. */
-export function makePlan(model: StagedModel, options: { training: boolean; gradients: boolean }): Plan {
+export function makePlan(
+  model: StagedModel,
+  options: { training: boolean; gradients: boolean; observed?: ReadonlySet<Module> | undefined },
+): Plan {
   const current = new Map<string, Slot>();
   const needy = new Set<Slot>();
   let slots = 0;
   const modelStages = stagesWithVirtual(model);
   const prefixed = virtualTokensOf(model)?.into === "keysAndValues";
   const drafts = modelStages.map((stage): Draft => {
-    const traced = stage.kind === "tokens" ? traceStage(stage, options.training) : undefined;
+    const { traced, inputs } =
+      stage.kind === "tokens"
+        ? withObserved(traceStage(stage, options.training), options.observed ?? NOTHING)
+        : { traced: undefined, inputs: [] };
     const attention = stage.kind === "attention" ? stage : undefined;
     const readNames: Record<string, string> =
       stage.kind === "tokens"
         ? Object.fromEntries(Object.keys(stage.reads).map((name) => [name, name]))
         : { ...ATTENTION_READS, ...(prefixed ? virtualReads(stage) : {}) };
-    const writeNames = stage.kind === "tokens" ? Object.keys(stage.writes) : ["context"];
+    const writeNames = traced === undefined ? ["context"] : [...traced.writes.keys()];
     const reads = Object.fromEntries(
       Object.entries(readNames).map(([name, stream]) => [name, current.get(stream)!]),
     );
@@ -74,7 +87,7 @@ export function makePlan(model: StagedModel, options: { training: boolean; gradi
         return [name, slot];
       }),
     );
-    return { traced, attention, reads, writes };
+    return { traced, attention, inputs, reads, writes };
   });
 
   const hidden = current.get(model.hidden.stream)!;
@@ -85,7 +98,7 @@ export function makePlan(model: StagedModel, options: { training: boolean; gradi
     .map((draft, index) => ({ draft, index }))
     .reverse()
     .map(({ draft, index }): PlannedStage => {
-      const { reads, writes, traced, attention } = draft;
+      const { reads, writes, traced, attention, inputs } = draft;
       const stage = modelStages[index]!;
       if (attention !== undefined) {
         const backward = live.has(writes["context"]!);
@@ -98,8 +111,15 @@ export function makePlan(model: StagedModel, options: { training: boolean; gradi
         seeded: options.gradients ? names(writes, (slot) => live.has(slot)) : new Set(),
       });
       for (const name of programs.save.backward?.streams ?? []) live.add(reads[name]!);
-      const { writes: widths, rows } = stage as TokenStage;
-      return { kind: "tokens", name: stage.name, index, widths, rows, reads, writes, ...programs };
+      const { rows } = stage as TokenStage;
+      const widths = Object.fromEntries(
+        [...traced!.writes].map(([name, value]) => [name, value.type.shape[1] as number]),
+      );
+      const observed = inputs.map(({ modules, stream, from }) => ({
+        modules,
+        slot: (from === "reads" ? reads : writes)[stream]!,
+      }));
+      return { kind: "tokens", name: stage.name, index, widths, rows, reads, writes, observed, ...programs };
     });
   return { stages: stages.reverse(), hidden, hiddenWanted: needy.has(hidden) };
 }

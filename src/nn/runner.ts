@@ -7,6 +7,7 @@ import { AttentionRunner } from "./attention-runner.js";
 import { BufferPool } from "./buffer-pool.js";
 import { addGradient, resolveDims, runBound, symbolSizes } from "./graph-runner.js";
 import type { KeyValueCache } from "./key-value-cache.js";
+import type { Observer } from "./observe.js";
 import {
   makePlan,
   type Plan,
@@ -29,6 +30,8 @@ export interface PassOptions {
   readonly cache?: KeyValueCache | undefined;
   /** Seed of the dropout masks of this pass. */
   readonly seed?: number | undefined;
+  /** Looks at what reaches modules. */
+  readonly observer?: Observer | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -45,6 +48,7 @@ export class Runner {
   /** What was decided about activations in the last step with gradients. */
   lastPolicy: ActivationPolicy | undefined;
   #plans = new Map<string, Plan>();
+  #observed: { readonly observer: Observer; readonly plan: Plan } | undefined;
 
   constructor(
     readonly model: StagedModel,
@@ -58,6 +62,7 @@ export class Runner {
   /** Must be called when adapters come, go, or change what is trained. */
   invalidate(): void {
     this.#plans.clear();
+    this.#observed = undefined;
   }
 
   plan(options: { training: boolean; gradients: boolean }): Plan {
@@ -70,11 +75,23 @@ export class Runner {
     return plan;
   }
 
+  /** The plan of a forward pass that somebody looks at; that of the last observer is kept. */
+  #observedPlan(observer: Observer): Plan {
+    if (this.#observed?.observer !== observer) {
+      const { modules: observed } = observer;
+      const plan = makePlan(this.model, { training: false, gradients: false, observed });
+      this.#observed = { observer, plan };
+    }
+    return this.#observed.plan;
+  }
+
   /** Runs all stages; the result holds the hidden states, and what the backward pass needs where asked for. */
   async forward(batch: TokenBatch, options: PassOptions = {}): Promise<Pass> {
     const { training = false, gradients = false } = options;
     const virtual = makeRoom(batch, virtualTokensOf(this.model), { cached: options.cache?.empty === false });
-    const pass = new Pass(this, this.plan({ training, gradients }), virtual, options);
+    const { observer } = options;
+    const plan = observer === undefined ? this.plan({ training, gradients }) : this.#observedPlan(observer);
+    const pass = new Pass(this, plan, virtual, options);
     try {
       await pass.run();
     } catch (error) {
@@ -161,8 +178,13 @@ export class Pass {
       this.options.signal?.throwIfAborted();
       // Attention has no weights, so the stage behind it is the one to prepare.
       const next = stages[i + 1]?.kind === "attention" ? stages[i + 2] : stages[i + 1];
-      if (stage.kind === "tokens") await this.#forwardTokens(stage, next);
-      else await this.#forwardAttention(stage);
+      if (stage.kind === "tokens") {
+        await this.#forwardTokens(stage, next);
+        for (const { modules, slot } of stage.observed)
+          this.options.observer?.take(modules, this.#slots.get(slot)!);
+      } else {
+        await this.#forwardAttention(stage);
+      }
       this.#done(Object.values(stage.reads));
       // A stream that nothing reads again is not kept, such as keys of a model that is cut short.
       for (const slot of Object.values(stage.writes)) if (!this.#readers.has(slot)) this.#drop(slot);

@@ -3,6 +3,7 @@ import { gradients } from "../autodiff/gradients.js";
 import type { TensorType } from "../base/tensor-type.js";
 import { type Graph, inputValue, type Value } from "../graph/value.js";
 import { ops } from "../ops/index.js";
+import type { Module } from "./module.js";
 import type { Parameter } from "./parameter.js";
 import type { TokenStage } from "./stage.js";
 import { type Leaf, Trace } from "./trace.js";
@@ -43,6 +44,8 @@ export interface TracedStage {
   readonly writes: ReadonlyMap<string, Value>;
   /** Its trainable parameters, with the values they have in the graph. */
   readonly trained: readonly (readonly [Value, Parameter])[];
+  /** What reaches each of its modules. */
+  readonly inputs: ReadonlyMap<Module, Value>;
 }
 
 /** Runs the model code of a stage once, to get its graph. */
@@ -54,7 +57,7 @@ export function traceStage(stage: TokenStage, training: boolean): TracedStage {
   const trained = [...t.leaves].flatMap(([value, leaf]) =>
     leaf.kind === "parameter" && leaf.parameter.trainable ? [[value, leaf.parameter] as const] : [],
   );
-  return { stage, leaves: t.leaves, reads, writes, trained };
+  return { stage, leaves: t.leaves, reads, writes, trained, inputs: t.inputs };
 }
 
 export interface TokenProgramOptions {

@@ -24,6 +24,8 @@ export const ROWS = "B";
 export class Trace {
   readonly f = ops;
   readonly leaves = new Map<Value, Leaf>();
+  /** What reached each module, before any adapter. */
+  readonly inputs = new Map<Module, Value>();
   readonly #parameters = new Map<Parameter, Value>();
   readonly #batch = new Map<string, Value>();
 
@@ -169,6 +171,7 @@ export class Trace {
 
   /** Applies a module through the active adapters at it, the last one outermost. */
   adapt(module: Module, x: Value, base: (x: Value) => Value): Value {
+    this.inputs.set(module, x);
     let apply = (input: Value): Value => withScope(module.path.split(".").at(-1)!, () => base(input));
     for (const attachment of module.attachments) {
       if (!attachment.active || attachment.forward === undefined) continue;

@@ -184,6 +184,8 @@ export function attachAdapter(
     readonly tables: DefaultTargets;
     readonly root: Module;
     readonly subject: MatchSubject;
+    /** What a calibration found for the places, by path. */
+    readonly found?: ReadonlyMap<string, unknown> | undefined;
     /** What was said before it is done, and is done. */
     readonly report: MatchReport;
   },
@@ -191,7 +193,7 @@ export function attachAdapter(
   const { name, seed, tables, root, subject, report } = options;
   const places = report.targets.map((module) => placeAt(subject, module, method)!);
   const complete = withModelDefaults(method, config, tables, places);
-  const common = new AdapterScope(name, seed, places, complete);
+  const common = new AdapterScope(name, seed, places, complete, options.found);
   const adapters = places.map((place, i) =>
     method.attach(
       place.site as never,

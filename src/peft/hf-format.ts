@@ -1,5 +1,6 @@
 import { CheckpointError, type Fact } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
+import { groupInFile } from "../base/option.js";
 import { optionError, optionFaults } from "../base/read-options.js";
 import { STEERING_OPTIONS } from "../base/target-options.js";
 import { toCamelCase, toSnakeCase } from "../base/spelling.js";
@@ -100,7 +101,9 @@ export function writeAdapterConfig(
       .filter(([name, value]) => value !== undefined || !isAbsent(method, name))
       .map(([name, value]): [string, unknown] => [
         method.config[name]?.fileKey ?? toSnakeCase(name),
-        value ?? null,
+        method.config[name]?.group === undefined
+          ? (value ?? null)
+          : groupInFile(method.config[name].group, value),
       ]),
   ];
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -8,23 +8,17 @@ import type {
 import type { PeftConfig } from "../methods/index.js";
 import type { StepFacts } from "../methods/method.js";
 import type { Parameter } from "../nn/parameter.js";
-import { attachAdapter, prepareConfig } from "./adapter.js";
 import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
-import { type PeftWarning, planAdapter } from "./adapter-plan.js";
+import type { PeftWarning } from "./adapter-plan.js";
+import { attachFresh, type AttachOptions, type CalibratedAttachOptions } from "./attach-fresh.js";
 import { type AttachedAdapter, detach, wrappedName } from "./attached-adapter.js";
+import { calibrate } from "./calibrate.js";
 import { loadAdapterFolder } from "./load-adapter.js";
 import { mergeAdapter } from "./merge.js";
-import { assertMergeable, attachToModel, isForModel } from "./model-adapter.js";
+import { assertMergeable } from "./model-adapter.js";
 import { type NamedParameter, renamed } from "./named-parameter.js";
 import { addPenalty } from "./penalty.js";
 import { saveAdapter } from "./save-adapter.js";
-
-export interface AttachOptions {
-  /** @defaultValue "default" */
-  readonly adapterName?: string | undefined;
-  /** Seed of the random start. @defaultValue 0 */
-  readonly seed?: number | undefined;
-}
 
 /** What `forward` and `backward` of a base model take. */
 type BatchOf<Base extends PretrainedModel> = Parameters<Base["forward"]>[0];
@@ -82,22 +76,35 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
 
   /** Attaches a fresh adapter and makes it the active one, ready to be trained. */
   addAdapter(config: PeftConfig, options: AttachOptions = {}): AttachedAdapter {
-    const { adapterName = "default", seed = 0 } = options;
+    return this.#add(config, options);
+  }
+
+  /**
+   * The same for adapters whose start looks at data: runs `calibration` through the base first.
+   *
+   * @throws {@link ConfigError} `calibration_missing` where the start needs batches and there are none
+   */
+  async calibrateAdapter(
+    config: PeftConfig,
+    options: CalibratedAttachOptions = {},
+  ): Promise<AttachedAdapter> {
+    const { calibration, signal, adapterName = "default" } = options;
     checkAdapterName(adapterName, this.adapterNames);
-    const tables = this.base.definition.defaultTargets;
-    const { method, resolved } = prepareConfig(config, tables, { source: config.peftType });
-    if (isForModel(method)) {
-      const adapter = attachToModel(this.base, method, resolved, { name: adapterName, seed });
-      this.#adapters.set(adapterName, adapter);
-      this.setAdapter(adapterName);
-      return adapter;
-    }
-    const plan = planAdapter(this.base, config);
-    const { report, subject } = plan;
-    const start = { name: adapterName, seed, tables, report, subject, root: this.base.module };
-    const adapter = attachAdapter(plan.method, plan.config, plan.matches, start);
+    const settled = await this.withoutAdapter(() => calibrate(this.base, config, calibration, { signal }));
+    const adapter = this.#add(settled.config, options, settled.found);
+    this.warnings.push(...settled.warnings);
+    return adapter;
+  }
+
+  #add(
+    config: PeftConfig,
+    { adapterName = "default", seed = 0 }: AttachOptions,
+    found?: ReadonlyMap<string, unknown>,
+  ): AttachedAdapter {
+    checkAdapterName(adapterName, this.adapterNames);
+    const { adapter, warnings } = attachFresh(this.base, config, { name: adapterName, seed, found });
     this.#adapters.set(adapterName, adapter);
-    this.warnings.push(...plan.warnings);
+    this.warnings.push(...warnings);
     this.setAdapter(adapterName);
     return adapter;
   }
@@ -266,13 +273,15 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
  * @throws {@link ConfigError} with every unknown or bad option; {@link TargetError} for targets that match nothing
  * @example
  * const model = await getPeftModel(base, { peftType: "LORA", r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] });
+ * @example
+ * const model = await getPeftModel(base, { peftType: "LORA", initLoraWeights: "eva" }, { calibration: batches });
  */
 export async function getPeftModel<Base extends PretrainedModel>(
   base: Base,
   config: PeftConfig,
-  options: AttachOptions = {},
+  options: CalibratedAttachOptions = {},
 ): Promise<PeftModel<Base>> {
   const model = new PeftModel(base);
-  model.addAdapter(config, options);
+  await model.calibrateAdapter(config, options);
   return model;
 }

@@ -22,6 +22,8 @@ export class AdapterScope {
     readonly seed: number | undefined,
     readonly places: readonly Place[],
     readonly config: Readonly<Record<string, unknown>>,
+    /** What a calibration found, by path. */
+    readonly found: ReadonlyMap<string, unknown> = new Map(),
   ) {}
 
   once<T>(key: string, make: () => T): T {
@@ -79,6 +81,10 @@ export class SiteScope implements Scope {
 
   get places(): readonly Place[] {
     return this.#common.places;
+  }
+
+  calibrated<T>(): T | undefined {
+    return this.#common.found.get(this.place.path) as T | undefined;
   }
 
   #save(prefix: string, key: string, parameter: Parameter, live = key): Parameter {

@@ -1,0 +1,46 @@
+import type { PretrainedModel } from "../auto/pretrained-model.js";
+import type { PeftConfig } from "../methods/index.js";
+import { attachAdapter, prepareConfig } from "./adapter.js";
+import { type PeftWarning, planAdapter } from "./adapter-plan.js";
+import type { AttachedAdapter } from "./attached-adapter.js";
+import { type CalibrationBatches, calibrationMissing, calibrationOf } from "./calibrate.js";
+import { attachToModel, isForModel } from "./model-adapter.js";
+
+export interface AttachOptions {
+  /** @defaultValue "default" */
+  readonly adapterName?: string | undefined;
+  /** Seed of the random start. @defaultValue 0 */
+  readonly seed?: number | undefined;
+}
+
+export interface CalibratedAttachOptions extends AttachOptions {
+  /** Batches that a start looks at which depends on data, such as `initLoraWeights: "eva"`. */
+  readonly calibration?: CalibrationBatches | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Attaches a fresh adapter of a config.
+ *
+ * @throws {@link ConfigError} `calibration_missing` where its start looks at data and nothing was found out about them
+ */
+export function attachFresh(
+  base: PretrainedModel,
+  config: PeftConfig,
+  start: {
+    readonly name: string;
+    readonly seed: number;
+    /** What was found out about the data. */
+    readonly found?: ReadonlyMap<string, unknown> | undefined;
+  },
+): { readonly adapter: AttachedAdapter; readonly warnings: readonly PeftWarning[] } {
+  const tables = base.definition.defaultTargets;
+  const { method, resolved } = prepareConfig(config, tables, { source: config.peftType });
+  if (isForModel(method)) return { adapter: attachToModel(base, method, resolved, start), warnings: [] };
+  const plan = planAdapter(base, config);
+  const calibration = start.found === undefined ? calibrationOf(plan) : undefined;
+  if (calibration !== undefined) throw calibrationMissing(calibration);
+  const { report, subject, matches, warnings } = plan;
+  const options = { ...start, tables, report, subject, root: base.module };
+  return { adapter: attachAdapter(plan.method, plan.config, matches, options), warnings };
+}
