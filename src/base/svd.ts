@@ -99,8 +99,8 @@ export interface Svd {
   readonly V: Columns;
 }
 
-/** The decomposition of Q Qᵀ W, given orthonormal columns Q. */
-function projected(W: Float32Array, m: number, n: number, Q: Columns, r: number): Svd {
+/** The decomposition of Q Qᵀ W, given orthonormal columns Q of length m. */
+export function projected(W: Float32Array, m: number, n: number, Q: Columns, r: number): Svd {
   const B = timesTransposed(W, m, n, Q); // rows of Qᵀ W, as columns
   const turns = identity(Q.length);
   rotate(B, turns);
@@ -116,7 +116,7 @@ function projected(W: Float32Array, m: number, n: number, Q: Columns, r: number)
 }
 
 /** Sides up to this are decomposed as a whole. */
-const SMALL = 96;
+export const SMALL = 96;
 
 /**
  * The r largest singular values of a matrix with their vectors, in float64: W ≈ U diag(S) Vᵀ.

@@ -1,6 +1,6 @@
 import { CheckpointError, ConfigError } from "../base/errors.js";
 import type { Initialiser } from "../base/fill.js";
-import type { LinearSite } from "../nn/site.js";
+import type { EmbeddingSite, LinearSite } from "../nn/site.js";
 import type { Calibration, Scope, Target } from "./method.js";
 
 /** Values of A (r, in) and B (out, r), row by row. */
@@ -39,9 +39,16 @@ export interface StartOptions {
 export interface LoraStart<V extends StartOptions = StartOptions> {
   /** Whether A and B start as a part of the weight, which then goes on without it. */
   readonly takesWeight?: boolean;
+  /** Whether B stays as it starts, and A is trained alone. */
+  readonly fixedB?: boolean;
   /** What it has to know about the data. */
   calibration?(config: V, targets: readonly Target<V>[]): Calibration;
-  start(context: StartContext<V>): Start;
+  start(this: void, context: StartContext<V>): Start;
+  /** How B of an embedding starts, where that is another way than usual. */
+  embeddingB?(
+    this: void,
+    context: { readonly site: EmbeddingSite; readonly r: number; readonly scope: Scope },
+  ): Initialiser;
 }
 
 /** Both at once from a pair that is computed when first asked for. */
@@ -71,16 +78,22 @@ export function toPair(
   };
 }
 
-/** Starts that take a part of the weight need a rank that the weight has. */
-export function checkRank({ site, r, scope }: StartContext, name: string, share = 1): void {
-  const limit = Math.floor(Math.min(site.inFeatures, site.outFeatures) / share);
+/** Starts that are a part of the weight need a rank that the weight has, or `share` of it. */
+export function checkRank(
+  { place: { path } }: Scope,
+  shape: readonly [number, number],
+  r: number,
+  name: string,
+  share = 1,
+): void {
+  const limit = Math.floor(Math.min(...shape) / share);
   if (r <= limit) return;
-  const half = share === 1 ? "" : `1/${share} of `;
+  const part = share === 1 ? "" : `1/${share} of `;
   throw new ConfigError({
     code: "rank_too_large",
-    summary: `r: ${r} is larger than ${half}the smaller side of ${scope.place.path} (${site.outFeatures}, ${site.inFeatures}), which ${name} cannot fill.`,
-    fixes: [`r: ${limit}`, `rankPattern: { "${scope.place.path}": ${limit} }`],
-    fields: { path: scope.place.path, rank: r, limit },
+    summary: `r: ${r} is larger than ${part}the smaller side of ${path} (${shape.join(", ")}), which ${name} cannot fill.`,
+    fixes: [`r: ${limit}`, `rankPattern: { "${path}": ${limit} }`],
+    fields: { path, rank: r, limit },
   });
 }
 

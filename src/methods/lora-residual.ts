@@ -8,6 +8,8 @@ interface ResidualOptions {
   readonly useRslora: boolean;
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
+  /** Options that are settings of the start, which an ordinary LoRA has none of. */
+  readonly startSettings: readonly string[];
 }
 
 const scaled = (patterns: Readonly<Record<string, number>>, by: number): Record<string, number> =>
@@ -56,6 +58,7 @@ export function keepResidual(
     scope.savedOption("rankPattern", () => scaled(rankPattern, 2));
     scope.savedOption("alphaPattern", () => scaled(alphaPattern, alpha));
     scope.savedOption("initLoraWeights", () => true);
+    for (const settings of general.startSettings) scope.savedOption(settings, () => undefined);
     return true;
   });
   return kept;

@@ -3,7 +3,10 @@ import { gaussian, kaiming, nothing } from "../base/fill.js";
 import { Random } from "../base/random.js";
 import { leadingQr, orthonormalise, truncatedSvd } from "../base/svd.js";
 import { weightData } from "../nn/site.js";
-import { eva } from "./lora-eva.js";
+import { corda, cordaConfig } from "./lora-corda.js";
+import { eva, evaConfig } from "./lora-eva.js";
+import { loraGa, loraGaConfig } from "./lora-ga.js";
+import { mica } from "./lora-mica.js";
 import { checkKept, checkRank, type LoraStart, pairStart, type StartContext, toPair } from "./lora-pair.js";
 
 /** The largest singular values and vectors of W, shared out evenly: s · B A is the nearest matrix of rank r. */
@@ -12,7 +15,7 @@ const pissa: LoraStart = {
   start(context) {
     const { site, r, scaling, scope, config } = context;
     const iterations = PISSA_ITERATIONS.exec(String(config.initLoraWeights))?.[1];
-    checkRank(context, "pissa");
+    checkRank(scope, [site.outFeatures, site.inFeatures], r, "pissa");
     if (iterations !== undefined) checkKept(context, "random numbers");
     return pairStart(
       () => {
@@ -29,8 +32,8 @@ const pissa: LoraStart = {
 const olora: LoraStart = {
   takesWeight: true,
   start(context) {
-    const { site, r } = context;
-    checkRank(context, "olora");
+    const { site, r, scope } = context;
+    checkRank(scope, [site.outFeatures, site.inFeatures], r, "olora");
     return pairStart(
       () => {
         const { Q, R } = leadingQr(weightData(site), site.outFeatures, site.inFeatures, r);
@@ -91,13 +94,32 @@ const starts = {
   pissa,
   olora,
   eva: eva as LoraStart,
+  corda: corda as LoraStart,
+  lora_ga: loraGa as LoraStart,
+  mica,
 };
 
 /** Options that are settings of one start. */
-export const groupsOfStarts: Readonly<Record<string, string>> = { evaConfig: "eva" };
+export const startOptions = { evaConfig, cordaConfig, loraGaConfig };
+
+/** The start that each of them is for. */
+export const groupsOfStarts: Readonly<Record<keyof typeof startOptions, string>> = {
+  evaConfig: "eva",
+  cordaConfig: "corda",
+  loraGaConfig: "lora_ga",
+};
 
 /** Words that `initLoraWeights` takes beside true and false. */
-export const startNames = ["gaussian", "orthogonal", "pissa", "olora", "eva"] as const;
+export const startNames = [
+  "gaussian",
+  "orthogonal",
+  "pissa",
+  "olora",
+  "eva",
+  "corda",
+  "lora_ga",
+  "mica",
+] as const;
 
 /** `pissa_niter_N`: N rough iterations instead of the whole decomposition. */
 export const PISSA_ITERATIONS = /^pissa_niter_(\d+)$/;

@@ -6,9 +6,8 @@ import type { Value } from "../graph/value.js";
 import type { Parameter } from "../nn/parameter.js";
 import { doraEmbedding, doraLinear } from "./lora-dora.js";
 import { keepResidual } from "./lora-residual.js";
-import { evaConfig } from "./lora-eva.js";
 import type { StartOptions } from "./lora-pair.js";
-import { groupsOfStarts, PISSA_ITERATIONS, startNames, startOf } from "./lora-start.js";
+import { groupsOfStarts, PISSA_ITERATIONS, startNames, startOf, startOptions } from "./lora-start.js";
 import { type Companion, defineMethod, type MethodDefinition } from "./method.js";
 import { trainableTokens } from "./trainable-tokens.js";
 
@@ -20,6 +19,8 @@ const tokenRows = (tokenIndices: readonly number[], targets?: readonly string[])
   ...(targets === undefined ? {} : { targets }),
   prefix: "token_adapter.",
 });
+
+const startSettings = Object.keys(startOptions);
 
 /** Settings of a start that is another than the one that is chosen. */
 function strayGroups(
@@ -55,16 +56,20 @@ const noBias = (path: string): UnsupportedError =>
  * B starts at zero (for an embedding, A), so the layer is unchanged before the first step.
  * Adds r · (in + out) parameters to a layer; `useDora` and `loraBias` out more.
  * `useDora`: y = m / ‖W + s B A‖ ⊙ (W + s B A) x, with m the lengths of W's rows at the start; the sum is never made.
- * `pissa`, `pissa_niter_N`, `olora`: A and B start as a part of W and y = W x + s · (B A − B₀ A₀) x; the base stays as it is, and what
+ * `pissa`, `pissa_niter_N`, `olora`, `corda`, `lora_ga`: A and B start as a part of W and y = W x + s · (B A − B₀ A₀) x; the base stays as it is, and what
  * is saved is an ordinary LoRA of rank 2 r.
  * `eva`: A starts as directions of the layer's inputs, which calibration batches show; ranks move to the layers that they explain most of.
+ * `mica`: B starts as the left singular vectors of the smallest singular values of W and is not trained; A starts at zero.
+ * Differs from Hugging Face: `whiten` of `eva` divides once, also where layers share their inputs; `scale: "stable"` of `lora_ga` takes
+ * the outputs of a layer also where its weight is kept turned round.
  * Differs from the paper: A is Kaiming-uniform, as in the authors' code, not Gaussian.
  *
  * @example
  * const model = await getPeftModel(base, { peftType: "LORA", r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] });
  * @see Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685, §4.1; rank-stabilised scaling:
  * Kalajdzievski, arXiv:2312.03732, eq. 4; DoRA: Liu et al., arXiv:2402.09353; PiSSA: Meng et al., arXiv:2404.02948; OLoRA: Büyükakyüz,
- * arXiv:2406.01775; EVA: Paischer et al., arXiv:2410.07170
+ * arXiv:2406.01775; EVA: Paischer et al., arXiv:2410.07170; CorDA:
+ * Yang et al., arXiv:2406.05223; LoRA-GA: Wang et al., arXiv:2407.05000; MiCA: arXiv:2604.01694
  */
 export const lora = defineMethod({
   name: "LORA",
@@ -99,9 +104,10 @@ export const lora = defineMethod({
       doc:
         "How A and B start: true (Kaiming, zero), false (both random), gaussian (normal, zero), orthogonal (both, with product " +
         "zero), pissa (largest singular vectors of W), pissa_niter_<n> (the same, roughly and fast), olora (QR of W), eva " +
-        "(directions of the inputs; looks at data).",
+        "(directions of the inputs), corda (W as the inputs weigh it), lora_ga (gradient of W), mica (B: smallest singular vectors of W, " +
+        "not trained). eva, corda and lora_ga look at data.",
     }),
-    evaConfig,
+    ...startOptions,
     ...targetOptions,
     ...patternOptions,
     ensureWeightTying: flag({
@@ -117,7 +123,6 @@ export const lora = defineMethod({
   inert: {
     alora_invocation_tokens: null,
     arrow_config: null,
-    corda_config: null,
     ensure_weight_tying: false,
     fan_in_fan_out: false,
     kasa_config: null,
@@ -125,7 +130,6 @@ export const lora = defineMethod({
     layers_pattern: null,
     layers_to_transform: null,
     loftq_config: {},
-    lora_ga_config: null,
     megatron_config: null,
     megatron_core: "megatron.core",
     monteclora_config: null,
@@ -144,6 +148,8 @@ export const lora = defineMethod({
       const text = "true: the lengths belong to a weight that the start takes apart; choose one of the two";
       faults.push({ keys: ["useDora", "initLoraWeights"], text });
     }
+    if (useDora && startOf(initLoraWeights).fixedB === true)
+      faults.push({ keys: ["useDora", "initLoraWeights"], text: "true: the two do not work together" });
     if (loraBias && (useDora || typeof initLoraWeights === "string"))
       faults.push({
         keys: ["loraBias", useDora ? "useDora" : "initLoraWeights"],
@@ -153,9 +159,11 @@ export const lora = defineMethod({
       faults.push({ keys: ["r", "initLoraWeights"], text: `${r}: an orthogonal start needs an even rank` });
     return faults;
   },
-  parameterCount({ site }, { r, useDora, loraBias }) {
-    if (site.kind === "embedding") return r * (site.vocabularySize + site.width) + (useDora ? site.width : 0);
-    return r * (site.inFeatures + site.outFeatures) + (useDora || loraBias ? site.outFeatures : 0);
+  parameterCount({ site }, { r, useDora, loraBias, initLoraWeights }) {
+    const trainsB = startOf(initLoraWeights).fixedB === true ? 0 : 1;
+    if (site.kind === "embedding")
+      return r * (site.vocabularySize + trainsB * site.width) + (useDora ? site.width : 0);
+    return r * (site.inFeatures + trainsB * site.outFeatures) + (useDora || loraBias ? site.outFeatures : 0);
   },
   calibration: (config, targets) => startOf(config.initLoraWeights).calibration?.(config, targets),
   companions({ trainableTokenIndices: tokens }) {
@@ -171,7 +179,10 @@ export const lora = defineMethod({
     if (site.kind === "embedding") {
       const startA = initLoraWeights === false ? gaussian(1) : nothing;
       const A = scope.param("lora_embedding_A", [rank, site.vocabularySize], startA);
-      const B = scope.param("lora_embedding_B", [site.width, rank], gaussian(1));
+      const { fixedB, embeddingB } = startOf(initLoraWeights);
+      const startB = embeddingB?.({ site, r, scope }) ?? gaussian(1);
+      const trained = { trained: fixedB !== true };
+      const B = scope.param("lora_embedding_B", [site.width, rank], startB, trained);
       if (useDora) return doraEmbedding(site, scope, { A, B, scaling, dropout: 0 });
       return {
         forward({ f, x, base, p }) {
@@ -184,13 +195,16 @@ export const lora = defineMethod({
         },
       };
     }
-    const start = startOf(initLoraWeights).start({ site, r, scaling: factor, scope, config });
+    const { start: startAt, fixedB } = startOf(initLoraWeights);
+    const start = startAt({ site, r, scaling: factor, scope, config });
     const A = scope.param("lora_A.weight", [rank, site.inFeatures], start.A);
-    const B = scope.param("lora_B.weight", [site.outFeatures, rank], start.B);
+    const B = scope.param("lora_B.weight", [site.outFeatures, rank], start.B, { trained: fixedB !== true });
     if (useDora) return doraLinear(site, scope, { A, B, scaling, dropout: loraDropout });
     const bias = loraBias ? scope.param("lora_B.bias", [site.outFeatures], nothing) : undefined;
     const residual =
-      start.residual === undefined ? undefined : keepResidual(scope, config, { A, B }, start.residual);
+      start.residual === undefined
+        ? undefined
+        : keepResidual(scope, { ...config, startSettings }, { A, B }, start.residual);
     return {
       forward({ f, x, base, p, dropout }) {
         const branch = (rows: Value, a: Value, b: Value): Value =>

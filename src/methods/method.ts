@@ -97,8 +97,12 @@ export interface Scope {
     key: string,
     shape: readonly (number | SymbolicSize)[],
     init: Initialiser,
-    /** Name of the live parameter, where it is not that of the file. */
-    options?: { readonly live?: string },
+    options?: {
+      /** Name of the live parameter, where it is not that of the file. */
+      readonly live?: string;
+      /** Whether it is trained. @defaultValue true */
+      readonly trained?: boolean;
+    },
   ): Parameter;
   /** A trained tensor that places have in common which share the parameter `original`; saved under the name of each. */
   sharedParam(key: string, original: Parameter, make: () => Parameter): Parameter;

@@ -103,7 +103,7 @@ export class SiteScope implements Scope {
     key: string,
     shape: readonly (number | SymbolicSize)[],
     init: Initialiser,
-    { live }: { readonly live?: string } = {},
+    { live, trained = true }: { readonly live?: string; readonly trained?: boolean } = {},
   ): Parameter {
     const { adapter } = this.#common;
     const { path } = this.place;
@@ -111,7 +111,8 @@ export class SiteScope implements Scope {
     const symbolic = shape.map((dim) =>
       typeof dim === "number" ? dim : `${dim.symbol} of ${pathInLayer(path)} (${adapter})`,
     );
-    const parameter = new Parameter(sizes, { trainable: true, symbolic });
+    const parameter = new Parameter(sizes, { trainable: trained, symbolic });
+    if (!trained) this.#common.fixed.add(parameter);
     this.#save(this.#path, key, parameter, live);
     const data = parameter.allocate();
     if (this.fresh) init(data, new Random(this.#seedOf(key)));

@@ -18,7 +18,10 @@ from pathlib import Path
 
 import peft
 import torch
-from peft import EvaConfig, LoraConfig, get_peft_model, initialize_lora_eva_weights
+from peft import EvaConfig, LoraConfig, LoraGAConfig, get_peft_model, initialize_lora_eva_weights
+from peft.tuners.lora.config import CordaConfig
+from peft.tuners.lora.corda import preprocess_corda
+from peft.tuners.lora.loraga import preprocess_loraga
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
@@ -36,6 +39,15 @@ def cases(targets):
     yield "eva-ranks", dict(r=8, lora_alpha=4, init_lora_weights="eva", target_modules=targets,
                             rank_pattern={targets[0]: 6}, alpha_pattern={targets[-1]: 3},
                             eva_config=EvaConfig(rho=2.0, tau=0.6, adjust_scaling_factors=False))
+    yield "corda-ipm", dict(r=5, lora_alpha=10, init_lora_weights="corda", target_modules=targets, corda_config=CordaConfig())
+    yield "corda-kpm", dict(r=4, init_lora_weights="corda", target_modules=targets[-1:], use_rslora=True,
+                            corda_config=CordaConfig(corda_method="kpm"))
+    # The reference takes the inputs of turned weights for their outputs where it scales, so those are not scaled here.
+    scales = ["stable", "weight_svd", "gd_scale"] if targets != TARGETS["gpt2"] else ["unit", "gd_scale", "unit"]
+    for direction, scale in zip(["ArB2r", "A2rBr", "ArBr"], scales):
+        yield f"ga-{direction}", dict(r=8, lora_alpha=12, init_lora_weights="lora_ga", target_modules=targets[:1] + targets[-1:],
+                                      lora_ga_config=LoraGAConfig(direction=direction, scale=scale, stable_gamma=64))
+    yield "mica", dict(r=3, init_lora_weights="mica", target_modules=targets)
 
 
 def batches(vocabulary):
@@ -64,6 +76,20 @@ def eva(model, data):
 
 def start(config, base, data):
     """A model with the adapter as it starts."""
+    def train_step():
+        for batch in data:
+            base(**batch).loss.backward()
+
+    def run_rows():
+        # One row at a time, as the covariance needs it.
+        for batch in data:
+            for row in batch["input_ids"]:
+                base(input_ids=row[None])
+
+    if config.init_lora_weights == "corda":
+        preprocess_corda(base, config, run_model=run_rows)
+    if config.init_lora_weights == "lora_ga":
+        preprocess_loraga(base, config, train_step)
     model = get_peft_model(base, config)
     if config.init_lora_weights == "eva":
         eva(model, data)
