@@ -3,6 +3,7 @@ export {
   AutoModel,
   AutoModelForCausalLM,
   AutoModelForQuestionAnswering,
+  AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
   AutoModelForTokenClassification,
   AutoTokenizer,
@@ -27,6 +28,8 @@ export {
   type Pooling,
 } from "./auto/feature-extractor.js";
 export type { FromConfigOptions, FromPretrainedOptions } from "./auto/open-pretrained.js";
+export { type GenerationStart, LanguageModel, type LanguageOutput } from "./auto/language-model.js";
+export { Seq2SeqLanguageModel } from "./auto/seq2seq-language-model.js";
 export { CausalLanguageModel, type CausalOutput } from "./auto/causal-language-model.js";
 export {
   type BackwardOptions,
@@ -61,6 +64,7 @@ export { getPeftModel, PeftModel } from "./peft/peft-model.js";
 // Data
 export { readRows } from "./files/data-file.js";
 export { type Batch, collate, packBatch, type PackedBatch } from "./text/collate.js";
+export { packSeq2Seq, type Seq2SeqBatch, type Seq2SeqPackOptions } from "./text/collate-seq2seq.js";
 export { Dataset, type DatasetSummary, encodeDataset } from "./text/dataset.js";
 export type { EncodedExample, EncodingOptions } from "./text/encode-example.js";
 export type { Columns, Example, Row } from "./text/rows.js";

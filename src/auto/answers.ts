@@ -4,9 +4,12 @@ export interface Answer {
   readonly expected: readonly number[];
 }
 
-/** Answers that can be measured: one class, several as 0 and 1, a number, the tag of each token, or a span of tokens. */
+/**
+ * Answers that can be measured: one class, several as 0 and 1, a number, the tag of each token, a span of tokens, or the tokens of a
+ * text.
+ */
 export interface Answers {
-  readonly kind: "class" | "classes" | "number" | "tags" | "span";
+  readonly kind: "class" | "classes" | "number" | "tags" | "span" | "tokens";
   readonly labels: readonly string[];
   readonly rows: readonly Answer[];
 }

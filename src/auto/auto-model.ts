@@ -14,6 +14,7 @@ import { labelConfig, type LabelOptions } from "./label-options.js";
 import type { PretrainedModelParts } from "./pretrained-model.js";
 import type { TaskType } from "../models/model.js";
 import { QuestionAnswerer } from "./question-answerer.js";
+import { Seq2SeqLanguageModel } from "./seq2seq-language-model.js";
 import { SequenceClassifier } from "./sequence-classifier.js";
 import { TokenClassifier } from "./token-classifier.js";
 
@@ -69,6 +70,32 @@ export const AutoModelForCausalLM = {
     options: FromConfigOptions = {},
   ): Promise<CausalLanguageModel> {
     return new CausalLanguageModel(await buildFromConfig(values, "CAUSAL_LM", options));
+  },
+};
+
+/**
+ * Encoders with a decoder that write answers, such as T5.
+ *
+ * @example
+ * const model = await AutoModelForSeq2SeqLM.fromPretrained("flan-t5-small");
+ * const { loss } = await model.forward({ inputIds: [[21820, 296, 1]], labels: [[1712, 1]] });
+ */
+export const AutoModelForSeq2SeqLM = {
+  /**
+   * Opens a model from a Hugging Face folder or a Hub id.
+   *
+   * @throws {@link UnsupportedError} `task_unsupported` for an architecture without encoder and decoder
+   */
+  async fromPretrained(idOrPath: string, options: FromPretrainedOptions = {}): Promise<Seq2SeqLanguageModel> {
+    return new Seq2SeqLanguageModel(await openPretrained(idOrPath, { task: "SEQ_2_SEQ_LM" }, options));
+  },
+
+  /** A model with random weights, to be trained from nothing. */
+  async fromConfig(
+    values: Readonly<Record<string, unknown>>,
+    options: FromConfigOptions = {},
+  ): Promise<Seq2SeqLanguageModel> {
+    return new Seq2SeqLanguageModel(await buildFromConfig(values, "SEQ_2_SEQ_LM", options));
   },
 };
 
@@ -134,6 +161,7 @@ export const AutoModel = autoModel("FEATURE_EXTRACTION", (parts) => new FeatureE
 /** Models by task. */
 export const autoModels = {
   CAUSAL_LM: AutoModelForCausalLM,
+  SEQ_2_SEQ_LM: AutoModelForSeq2SeqLM,
   SEQ_CLS: AutoModelForSequenceClassification,
   TOKEN_CLS: AutoModelForTokenClassification,
   QUESTION_ANS: AutoModelForQuestionAnswering,

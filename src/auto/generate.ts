@@ -5,7 +5,7 @@ import { readOptions } from "../base/read-options.js";
 import { KeyValueCache } from "../nn/key-value-cache.js";
 import type { TokenBatch } from "../nn/stage.js";
 import { createStreamDecoder } from "../text/stream-decoder.js";
-import type { CausalLanguageModel } from "./causal-language-model.js";
+import type { LanguageModel } from "./language-model.js";
 import { chooseToken, samplingOptions } from "./sampling.js";
 
 /** Options of generation that have a flag. */
@@ -65,7 +65,7 @@ function heldBack(text: string, stops: readonly string[]): number {
 }
 
 function checkPrompts(
-  model: CausalLanguageModel,
+  model: LanguageModel,
   prompts: readonly (readonly number[])[],
   taskIds: readonly number[] | undefined,
 ): void {
@@ -100,6 +100,7 @@ function packRows(
   rows: readonly (readonly number[])[],
   firstPositions: readonly number[],
   taskIds?: readonly number[],
+  sources: readonly (readonly number[] | undefined)[] = [],
 ): TokenBatch {
   const rowOffsets = new Int32Array(rows.length + 1);
   for (const [i, row] of rows.entries()) rowOffsets[i + 1] = rowOffsets[i]! + row.length;
@@ -109,8 +110,15 @@ function packRows(
     rowOffsets,
     positions,
     taskIds: taskIds === undefined ? undefined : Int32Array.from(taskIds),
+    source: sources[0] === undefined ? undefined : packSources(sources as readonly (readonly number[])[]),
   };
 }
+
+const packSources = (sources: readonly (readonly number[])[]): TokenBatch =>
+  packRows(
+    sources,
+    sources.map(() => 0),
+  );
 
 /**
  * Continues token prompts, several at once, keeping keys and values so that every step runs one token a row.
@@ -118,7 +126,7 @@ function packRows(
  * @returns the finished answers, in the order of the prompts; the pieces come while it runs.
  */
 export async function* generateTokens(
-  model: CausalLanguageModel,
+  model: LanguageModel,
   prompts: readonly (readonly number[])[],
   options: GenerationOptions = {},
 ): AsyncGenerator<GeneratedPiece, Generated[]> {
@@ -129,10 +137,11 @@ export async function* generateTokens(
   const ends = new Set(stopTokens ?? model.endTokenIds);
   const random = new Random(settings.seed);
   const cache = new KeyValueCache();
+  const starts = prompts.map((prompt) => model.startOf(prompt));
   const finished: Generated[] = [];
-  let rows = prompts.map((prompt, index): Row => ({
+  let rows = starts.map(({ tokens }, index): Row => ({
     index,
-    history: [...prompt],
+    history: [...tokens],
     answer: [],
     decoder: tokenizer === undefined ? { push: () => "", end: () => "" } : createStreamDecoder(tokenizer),
     pending: "",
@@ -140,9 +149,10 @@ export async function* generateTokens(
     next: 0,
   }));
   let batch = packRows(
-    prompts,
-    prompts.map(() => 0),
+    starts.map(({ tokens }) => tokens),
+    starts.map(() => 0),
     taskIds,
+    starts.map(({ source }) => source),
   );
   while (rows.length > 0) {
     signal?.throwIfAborted();
@@ -203,7 +213,7 @@ export async function* generateTokens(
 
 /** Scores after the new tokens of each row, (rows, V); what came before is in the cache. */
 async function nextScores(
-  model: CausalLanguageModel,
+  model: LanguageModel,
   batch: TokenBatch,
   cache: KeyValueCache,
   signal: AbortSignal | undefined,
@@ -218,7 +228,7 @@ async function nextScores(
 
 /** The same for models whose positions depend on the length of the row: each row is run as a whole. */
 async function wholeRowScores(
-  model: CausalLanguageModel,
+  model: LanguageModel,
   rows: readonly { readonly history: readonly number[]; readonly task: number | undefined }[],
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
@@ -238,8 +248,8 @@ async function wholeRowScores(
 
 /** Scores of the last token of each row, (rows, V). */
 async function lastScores(
-  model: CausalLanguageModel,
-  hidden: Parameters<CausalLanguageModel["head"]["logits"]>[0],
+  model: LanguageModel,
+  hidden: Parameters<LanguageModel["head"]["logits"]>[0],
   batch: TokenBatch,
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
@@ -256,7 +266,7 @@ async function lastScores(
 
 /** Continues token prompts and answers when all are done. */
 export async function generate(
-  model: CausalLanguageModel,
+  model: LanguageModel,
   prompts: readonly (readonly number[])[],
   options: GenerationOptions = {},
 ): Promise<Generated[]> {

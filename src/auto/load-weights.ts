@@ -8,6 +8,7 @@ import { type DType, formatShape } from "../base/tensor-type.js";
 import { type Module, namedModules, namedParameters, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import { separateTied } from "./separate-tied.js";
 
 /** Element types that weights can have in memory; `auto` keeps what the file has. */
 export type WeightDType = "auto" | "float32" | "float16" | "bfloat16";
@@ -64,7 +65,8 @@ export interface LoadOptions {
 function fileNames(name: string, prefix: string, bodyPrefix: string): string[] {
   const inBody = prefix !== "" && name.startsWith(`${prefix}.`);
   const rest = inBody ? name.slice(prefix.length + 1) : name;
-  const names = inBody || prefix === "" ? [name, rest, `${bodyPrefix}.${rest}`] : [name];
+  const below = bodyPrefix === "" ? [] : [`${bodyPrefix}.${rest}`];
+  const names = inBody || prefix === "" ? [name, rest, ...below] : [name];
   const old = names.map((one) =>
     one.replace(/LayerNorm\.weight$/, "LayerNorm.gamma").replace(/LayerNorm\.bias$/, "LayerNorm.beta"),
   );
@@ -77,8 +79,10 @@ function fileNames(name: string, prefix: string, bodyPrefix: string): string[] {
  * @throws {@link CheckpointError} `tensor_missing` or `tensor_shape`, naming every tensor that is absent or of another size.
  */
 export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: LoadOptions): LoadedWeights {
-  const names = storedNames(root);
   const stored = new Set(checkpoint.names());
+  const inFile = (name: string): string[] => fileNames(name, root.prefix, options.bodyPrefix);
+  separateTied(root, checkpoint, (name) => inFile(name).find((one) => stored.has(one)));
+  const names = storedNames(root);
   const used = new Set<string>();
   const missing: string[] = [];
   const misshapen: string[] = [];
@@ -87,8 +91,7 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
     options.freshHead && (root.headNames.includes(name.split(".")[0]!) || /(^|\.)pooler\./.test(name));
   for (const [, parameter] of namedParameters(root)) {
     const candidates = names.get(parameter)!;
-    const inFile = candidates.flatMap((name) => fileNames(name, root.prefix, options.bodyPrefix));
-    const found = inFile.filter((name) => stored.has(name));
+    const found = candidates.flatMap(inFile).filter((name) => stored.has(name));
     for (const name of found) used.add(name);
     const [name] = found;
     if (name === undefined) {

@@ -120,7 +120,7 @@ async function openParts(
     dtype,
     bfloat16Inputs: engine.capabilities.bfloat16Inputs,
     bodyPrefix: definition.prefix,
-    freshHead: task !== "CAUSAL_LM",
+    freshHead: task !== "CAUSAL_LM" && task !== "SEQ_2_SEQ_LM",
   });
   initialiseParameters(fresh, { seed, deviation: config.number("initializer_range", 0.02) });
   let bytes = 0;

@@ -16,7 +16,8 @@ function savedConfig(model: PretrainedModel, dtype: string): Record<string, unkn
   const { torch_dtype: _, quantization_config: __, ...rest } = model.config.values;
   // The class that was saved, whatever head the weights once had.
   const architectures = [model.module.kind];
-  return { ...rest, architectures, ...model.configOverrides, dtype, peft_js_version: VERSION };
+  const own = model.definition.savedConfig?.(model.config);
+  return { ...rest, architectures, ...model.configOverrides, ...own, dtype, peft_js_version: VERSION };
 }
 
 /** Writes weights, config and tokenizer; one tensor is in memory at a time. */

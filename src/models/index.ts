@@ -9,6 +9,7 @@ import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
 import { roberta } from "./roberta.js";
+import { t5 } from "./t5.js";
 
 /** Every architecture, by `model_type`. */
 export const models = {
@@ -23,4 +24,5 @@ export const models = {
   bert,
   roberta,
   distilbert,
+  t5,
 };

@@ -7,7 +7,13 @@ import type { StagedModel } from "../nn/stage.js";
 import { BodyModel, TaskModel } from "../nn/task-model.js";
 
 /** What a head is for, as Hugging Face PEFT names it. */
-export type TaskType = "CAUSAL_LM" | "SEQ_CLS" | "TOKEN_CLS" | "QUESTION_ANS" | "FEATURE_EXTRACTION";
+export type TaskType =
+  | "CAUSAL_LM"
+  | "SEQ_2_SEQ_LM"
+  | "SEQ_CLS"
+  | "TOKEN_CLS"
+  | "QUESTION_ANS"
+  | "FEATURE_EXTRACTION";
 
 /** A tree of modules that the runner can run. */
 export type TaskModule = Module & StagedModel;
@@ -25,8 +31,12 @@ export interface ModelDefinition {
   readonly heads: Partial<Readonly<Record<TaskType, HeadBuilder>>>;
   /** Modules that a method adapts where nothing is said, by `peft_type`. */
   readonly defaultTargets: Readonly<Record<string, readonly string[]>>;
-  /** Longest input the model was trained for, in tokens. */
+  /** Longest input the model can take, in tokens. */
   contextLength(config: RawConfig): number;
+  /** Whether the body can be used by itself, for its features. @defaultValue true */
+  readonly bodyAlone?: boolean;
+  /** Keys of a saved config that are to be so, whatever was read and merged. */
+  savedConfig?(config: RawConfig): Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -39,17 +49,50 @@ export function defineModel(definition: ModelDefinition): ModelDefinition {
   return definition;
 }
 
-/** The tasks that an architecture has heads for; every body can be used for its features. */
-export const tasksOf = ({ heads }: ModelDefinition): TaskType[] => [
+/** The tasks that an architecture has heads for; most bodies can be used for their features. */
+export const tasksOf = ({ heads, bodyAlone = true }: ModelDefinition): TaskType[] => [
   ...(Object.keys(heads) as TaskType[]),
-  "FEATURE_EXTRACTION",
+  ...(bodyAlone ? (["FEATURE_EXTRACTION"] as const) : []),
 ];
+
+/** The class that opens a model for each task. */
+const CLASSES: Readonly<Record<TaskType, string>> = {
+  CAUSAL_LM: "AutoModelForCausalLM",
+  SEQ_2_SEQ_LM: "AutoModelForSeq2SeqLM",
+  SEQ_CLS: "AutoModelForSequenceClassification",
+  TOKEN_CLS: "AutoModelForTokenClassification",
+  QUESTION_ANS: "AutoModelForQuestionAnswering",
+  FEATURE_EXTRACTION: "AutoModel",
+};
+
+/** Names of the tasks on the command line. */
+export const TASK_FLAGS = {
+  "causal-lm": "CAUSAL_LM",
+  "seq2seq-lm": "SEQ_2_SEQ_LM",
+  "seq-cls": "SEQ_CLS",
+  "token-cls": "TOKEN_CLS",
+  "question-ans": "QUESTION_ANS",
+} as const satisfies Readonly<Record<string, TaskType>>;
+
+/** The head that a model of no given task gets: one for language where there is one. */
+const usualTask = (tasks: readonly TaskType[]): TaskType =>
+  tasks.find((task) => task === "CAUSAL_LM" || task === "SEQ_2_SEQ_LM") ?? "FEATURE_EXTRACTION";
+
+/** What to write instead of a task that an architecture has no head for. */
+function taskCure(definition: ModelDefinition): string {
+  const tasks = tasksOf(definition);
+  const usual = usualTask(tasks);
+  const task = usual === "FEATURE_EXTRACTION" && tasks.includes("SEQ_CLS") ? "SEQ_CLS" : usual;
+  const flag = Object.entries(TASK_FLAGS).find(([, one]) => one === task)?.[0];
+  return `choose one of its heads, such as ${CLASSES[task]}${flag === undefined ? "" : `   (--task ${flag})`}`;
+}
 
 const SUFFIXES: readonly (readonly [RegExp, TaskType])[] = [
   [/ForSequenceClassification$/, "SEQ_CLS"],
   [/ForTokenClassification$/, "TOKEN_CLS"],
   [/ForQuestionAnswering$/, "QUESTION_ANS"],
   [/ForCausalLM$|LMHeadModel$/, "CAUSAL_LM"],
+  [/ForConditionalGeneration$|LMHeadModel$/, "SEQ_2_SEQ_LM"],
 ];
 
 /** The task that a checkpoint was saved for, from the class name in its config. Others become language models, or bodies without a head. */
@@ -60,7 +103,7 @@ export function taskOfCheckpoint(
   const [name] = (config["architectures"] ?? []) as string[];
   const known = tasksOf(definition);
   const found = SUFFIXES.find(([suffix, task]) => suffix.test(name ?? "") && known.includes(task));
-  return found?.[1] ?? (known.includes("CAUSAL_LM") ? "CAUSAL_LM" : "FEATURE_EXTRACTION");
+  return found?.[1] ?? usualTask(known);
 }
 
 /**
@@ -69,23 +112,18 @@ export function taskOfCheckpoint(
  * @throws {@link UnsupportedError} `task_unsupported` where the architecture has no such head
  */
 export function buildModel(definition: ModelDefinition, task: TaskType, config: RawConfig): TaskModule {
-  if (task === "FEATURE_EXTRACTION") return new BodyModel(definition.body(config, task));
-  const builder = definition.heads[task];
-  if (builder === undefined) {
+  if (!tasksOf(definition).includes(task)) {
     throw new UnsupportedError({
       code: "task_unsupported",
       summary: `${definition.title} has no head for ${task}.`,
       facts: [["heads", tasksOf(definition).join(", ")]],
-      fixes: [
-        tasksOf(definition).includes("SEQ_CLS")
-          ? "choose one of its heads, such as AutoModelForSequenceClassification   (--task seq-cls)"
-          : "choose one of its heads",
-      ],
+      fixes: [taskCure(definition)],
       fields: { modelType: definition.modelType, task, tasks: tasksOf(definition) },
     });
   }
+  if (task === "FEATURE_EXTRACTION") return new BodyModel(definition.body(config, task));
   const body = definition.body(config, task);
-  const head = builder(config, body);
+  const head = definition.heads[task]!(config, body);
   config.check();
   return new TaskModel(definition.prefix, body, head);
 }

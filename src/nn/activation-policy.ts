@@ -1,5 +1,6 @@
 import { BYTES_PER_ELEMENT, type Dim } from "../base/tensor-type.js";
 import type { Plan, PlannedTokens } from "./plan.js";
+import type { Over } from "./stage.js";
 import type { TokenProgram } from "./token-program.js";
 
 /** Bytes a token that a program keeps for the backward pass; sizes other than the token count come from `sizes`. */
@@ -27,13 +28,17 @@ export interface ActivationPolicy {
  * Keeps the matrix products of as many stages as the budget allows, the last stages first: their memory is free again
  * soonest. The others compute theirs a second time.
  */
-export function chooseActivations(plan: Plan, tokens: number, budgetBytes: number): ActivationPolicy {
+export function chooseActivations(
+  plan: Plan,
+  tokens: (over: Over) => number,
+  budgetBytes: number,
+): ActivationPolicy {
   const choices = new Map<PlannedTokens, "save" | "recompute">();
   let savedBytes = 0;
   let wantedBytes = 0;
   for (const stage of [...plan.stages].reverse()) {
     if (stage.kind !== "tokens" || stage.save.backward === undefined) continue;
-    const bytes = savedBytesPerToken(stage.save) * (stage.rows ?? tokens);
+    const bytes = savedBytesPerToken(stage.save) * (stage.rows ?? tokens(stage.over));
     wantedBytes += bytes;
     const save = savedBytes + bytes <= budgetBytes;
     if (save) savedBytes += bytes;

@@ -17,11 +17,11 @@ export class Embedding extends Module {
   constructor(
     readonly vocabularySize: number,
     readonly width: number,
-    options: { readonly scale?: number | undefined } = {},
+    options: { readonly scale?: number | undefined; readonly weight?: Parameter } = {},
   ) {
     super();
     this.scale = options.scale ?? 1;
-    this.weight = new Parameter([vocabularySize, width]);
+    this.weight = options.weight ?? new Parameter([vocabularySize, width]);
   }
 
   forward(t: Trace, ids: Value): Value {

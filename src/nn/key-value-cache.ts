@@ -1,3 +1,4 @@
+import { InternalError } from "../base/errors.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { rowsOf } from "./buffer-pool.js";
 
@@ -19,6 +20,15 @@ export class KeyValueCache {
   /** Tokens that a row holds in a layer. */
   length(layer: number, row: number): number {
     return this.#entries.get(`${layer}/${row}`)?.length ?? 0;
+  }
+
+  /** All that a row holds in a layer: keys and values (S, W). */
+  get(layer: number, row: number): { keys: HostTensor; values: HostTensor } {
+    const entry = this.#entries.get(`${layer}/${row}`);
+    if (entry === undefined)
+      throw new InternalError(`The cache holds nothing of row ${row} in layer ${layer}.`);
+    const { keys, values, length } = entry;
+    return { keys: rowsOf(keys, 0, length), values: rowsOf(values, 0, length) };
   }
 
   /** Adds tokens (T, W) and returns all there are: keys and values (S, W). */
@@ -46,7 +56,7 @@ export class KeyValueCache {
     (entry.keys.data as Float32Array).set(keys.data as Float32Array, length * width);
     (entry.values.data as Float32Array).set(values.data as Float32Array, length * width);
     entry.length = length + count;
-    return { keys: rowsOf(entry.keys, 0, entry.length), values: rowsOf(entry.values, 0, entry.length) };
+    return this.get(layer, row);
   }
 
   /** Forgets rows that are finished; the remaining ones are numbered anew in the given order. */

@@ -1,6 +1,6 @@
 import type { Module } from "./module.js";
 import { type ObservedInput, withObserved } from "./observe.js";
-import type { AttentionStage, StagedModel, TokenStage } from "./stage.js";
+import type { AttentionStage, Over, StagedModel, TokenStage } from "./stage.js";
 import { tokenPrograms, type TracedStage, traceStage, type TokenProgram } from "./token-program.js";
 import { stagesWithVirtual, virtualReads, virtualTokensOf } from "./virtual-tokens.js";
 
@@ -12,7 +12,12 @@ interface PlannedStreams {
   readonly writes: Readonly<Record<string, Slot>>;
 }
 
-export interface PlannedTokens extends PlannedStreams {
+interface PlannedOver extends PlannedStreams {
+  /** Which tokens it runs over. */
+  readonly over: Over;
+}
+
+export interface PlannedTokens extends PlannedOver {
   readonly kind: "tokens";
   readonly name: string;
   readonly index: number;
@@ -25,12 +30,14 @@ export interface PlannedTokens extends PlannedStreams {
   readonly observed: readonly { readonly modules: readonly Module[]; readonly slot: Slot }[];
 }
 
-export interface PlannedAttention extends PlannedStreams {
+export interface PlannedAttention extends PlannedOver {
   readonly kind: "attention";
   readonly name: string;
   readonly stage: AttentionStage;
   /** Whether something below is trained. */
   readonly backward: boolean;
+  /** Whether the table of its bias is trained. */
+  readonly trainsBias: boolean;
 }
 
 export type PlannedStage = PlannedTokens | PlannedAttention;
@@ -45,7 +52,12 @@ export interface Plan {
 
 const NOTHING: ReadonlySet<Module> = new Set();
 
-const ATTENTION_READS = { query: "query", key: "key", value: "value" };
+const attentionReads = ({ bias }: AttentionStage): Record<string, string> => ({
+  query: "query",
+  key: "key",
+  value: "value",
+  ...(bias === undefined ? {} : { bias: bias.stream }),
+});
 
 interface Draft extends PlannedStreams {
   readonly traced: TracedStage | undefined;
@@ -72,7 +84,7 @@ export function makePlan(
     const readNames: Record<string, string> =
       stage.kind === "tokens"
         ? Object.fromEntries(Object.keys(stage.reads).map((name) => [name, name]))
-        : { ...ATTENTION_READS, ...(prefixed ? virtualReads(stage) : {}) };
+        : { ...attentionReads(stage), ...(prefixed ? virtualReads(stage) : {}) };
     const writeNames = traced === undefined ? ["context"] : [...traced.writes.keys()];
     const reads = Object.fromEntries(
       Object.entries(readNames).map(([name, stream]) => [name, current.get(stream)!]),
@@ -102,8 +114,12 @@ export function makePlan(
       const stage = modelStages[index]!;
       if (attention !== undefined) {
         const backward = live.has(writes["context"]!);
-        if (backward) for (const slot of Object.values(reads)) live.add(slot);
-        return { kind: "attention", name: stage.name, stage: attention, reads, writes, backward };
+        const trainsBias = backward && reads["bias"] !== undefined && needy.has(reads["bias"]);
+        if (backward) {
+          for (const [name, slot] of Object.entries(reads)) if (name !== "bias" || trainsBias) live.add(slot);
+        }
+        const { name, over = "batch" } = attention;
+        return { kind: "attention", name, over, stage: attention, reads, writes, backward, trainsBias };
       }
       const programs = tokenPrograms(traced!, {
         wanted: names(reads, (slot) => needy.has(slot)),
@@ -111,7 +127,7 @@ export function makePlan(
         seeded: options.gradients ? names(writes, (slot) => live.has(slot)) : new Set(),
       });
       for (const name of programs.save.backward?.streams ?? []) live.add(reads[name]!);
-      const { rows } = stage as TokenStage;
+      const { rows, over = "batch" } = stage as TokenStage;
       const widths = Object.fromEntries(
         [...traced!.writes].map(([name, value]) => [name, value.type.shape[1] as number]),
       );
@@ -119,7 +135,18 @@ export function makePlan(
         modules,
         slot: (from === "reads" ? reads : writes)[stream]!,
       }));
-      return { kind: "tokens", name: stage.name, index, widths, rows, reads, writes, observed, ...programs };
+      return {
+        kind: "tokens",
+        name: stage.name,
+        over,
+        index,
+        widths,
+        rows,
+        reads,
+        writes,
+        observed,
+        ...programs,
+      };
     });
   return { stages: stages.reverse(), hidden, hiddenWanted: needy.has(hidden) };
 }

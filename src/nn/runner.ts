@@ -17,7 +17,7 @@ import {
   type Slot,
 } from "./plan.js";
 import { SessionCache } from "./session-cache.js";
-import type { StagedModel, TokenBatch } from "./stage.js";
+import { type Over, type StagedModel, type TokenBatch, tokensOver } from "./stage.js";
 import { ROWS, TOKENS } from "./trace.js";
 import type { Source, TokenProgram } from "./token-program.js";
 import { makeRoom, rowBlocks, type VirtualBatch, virtualTokensOf } from "./virtual-tokens.js";
@@ -107,6 +107,9 @@ export class Runner {
   }
 }
 
+/** Keeps the dropout of source rows apart from that of the batch. */
+const SOURCE_KEYS = 0x10000;
+
 /** One forward pass, and the backward pass that may follow it. */
 export class Pass {
   readonly #slots = new Map<Slot, HostTensor>();
@@ -114,7 +117,8 @@ export class Pass {
   readonly #saved = new Map<PlannedTokens, HostTensor[]>();
   readonly #readers = new Map<Slot, number>();
   readonly #policy: ActivationPolicy;
-  readonly #tensors: Record<string, HostTensor>;
+  readonly #tensors: Readonly<Record<Over, Readonly<Record<string, HostTensor>>>>;
+  readonly #stages: readonly PlannedStage[];
 
   readonly batch: TokenBatch;
 
@@ -127,12 +131,23 @@ export class Pass {
     const { batch } = virtual;
     this.batch = batch;
     const budget = runner.options.activationBytes ?? Infinity;
-    this.#policy = chooseActivations(plan, batch.tokens.length, budget);
+    // Without a source, what is made of it is in the cache.
+    this.#stages = plan.stages.filter(({ over }) => tokensOver(batch, over) !== undefined);
+    this.#policy = chooseActivations(plan, (over) => tokensOver(batch, over)?.tokens.length ?? 0, budget);
     if (options.gradients === true) runner.lastPolicy = this.#policy;
-    this.#tensors = { ...runner.model.batchTensors(batch), ...virtual.tensors };
-    if (options.training === true)
-      this.#tensors["rowKeys"] = uniform([batch.tokens.length, 2], options.seed ?? 0, 0);
+    this.#tensors = {
+      batch: { ...this.#tensorsOf(batch, 0), ...virtual.tensors },
+      source: batch.source === undefined ? {} : this.#tensorsOf(batch.source, SOURCE_KEYS),
+    };
     this.#countReaders();
+  }
+
+  #tensorsOf(tokens: TokenBatch, keys: number): Record<string, HostTensor> {
+    const { training = false, seed = 0 } = this.options;
+    return {
+      ...this.runner.model.batchTensors(tokens),
+      ...(training ? { rowKeys: uniform([tokens.tokens.length, 2], seed, keys) } : {}),
+    };
   }
 
   /** Hidden states of all real tokens, (N, D); those of virtual tokens of the input follow them. */
@@ -147,12 +162,20 @@ export class Pass {
   #countReaders(): void {
     const read = (slot: Slot): unknown => this.#readers.set(slot, (this.#readers.get(slot) ?? 0) + 1);
     read(this.plan.hidden);
-    for (const stage of this.plan.stages) for (const slot of this.#uses(stage)) read(slot);
+    for (const stage of this.#stages) for (const slot of this.#uses(stage)) read(slot);
   }
 
   /** Slots that a stage reads, once for the forward pass and once more where its backward pass reads them again. */
   #uses(stage: PlannedStage): Slot[] {
-    return [...Object.values(stage.reads), ...this.#backwardReads(stage)];
+    return [...this.#reads(stage), ...this.#backwardReads(stage)];
+  }
+
+  /** Slots that a stage reads in this pass: keys and values of a source that is not there come from the cache. */
+  #reads(stage: PlannedStage): Slot[] {
+    const cached = stage.kind === "attention" && tokensOver(this.batch, stage.stage.keysOver) === undefined;
+    return Object.entries(stage.reads).flatMap(([name, slot]) =>
+      cached && (name === "key" || name === "value") ? [] : [slot],
+    );
   }
 
   #backwardReads(stage: PlannedStage): Slot[] {
@@ -173,7 +196,7 @@ export class Pass {
   }
 
   async run(): Promise<void> {
-    const { stages } = this.plan;
+    const stages = this.#stages;
     for (const [i, stage] of stages.entries()) {
       this.options.signal?.throwIfAborted();
       // Attention has no weights, so the stage behind it is the one to prepare.
@@ -185,7 +208,7 @@ export class Pass {
       } else {
         await this.#forwardAttention(stage);
       }
-      this.#done(Object.values(stage.reads));
+      this.#done(this.#reads(stage));
       // A stream that nothing reads again is not kept, such as keys of a model that is cut short.
       for (const slot of Object.values(stage.writes)) if (!this.#readers.has(slot)) this.#drop(slot);
     }
@@ -212,9 +235,14 @@ export class Pass {
     this.#slots.delete(slot);
   }
 
+  /** Rows of what a stage writes. */
+  #rows({ rows, over }: PlannedTokens): number {
+    return rows ?? tokensOver(this.batch, over)!.tokens.length;
+  }
+
   async #forwardTokens(stage: PlannedTokens, next: PlannedStage | undefined): Promise<void> {
     const program = this.#program(stage);
-    const count = stage.rows ?? this.batch.tokens.length;
+    const count = this.#rows(stage);
     const sizes = symbolSizes(program.forward).set(TOKENS, count);
     sizes.set(ROWS, this.batch.rowOffsets.length - 1);
     for (const [name, slot] of Object.entries(stage.writes)) {
@@ -251,7 +279,7 @@ export class Pass {
       case "virtualKeys":
         return uniform([source.rows, 2], this.options.seed ?? 0, 0x4000 + stage.index * 64 + source.index);
       case "batch": {
-        const tensor = this.#tensors[source.name];
+        const tensor = this.#tensors[stage.over][source.name];
         if (tensor === undefined) throw new InternalError(`The model gives no tensor called ${source.name}.`);
         return tensor;
       }
@@ -260,12 +288,20 @@ export class Pass {
     }
   }
 
-  async #forwardAttention({ stage, reads, writes }: PlannedAttention): Promise<void> {
+  /** The tensor that a stage reads under a name, where it is there. */
+  #read({ reads }: PlannedAttention, name: string): HostTensor | undefined {
+    const slot = reads[name];
+    return slot === undefined ? undefined : this.#slots.get(slot);
+  }
+
+  async #forwardAttention(planned: PlannedAttention): Promise<void> {
+    const { stage, over, reads, writes } = planned;
     const at = (name: string): HostTensor => this.#slots.get(reads[name]!)!;
-    const dims = [this.batch.tokens.length, stage.heads * stage.headDim];
+    const dims = [tokensOver(this.batch, over)!.tokens.length, stage.heads * stage.headDim];
     const context = this.runner.pool.acquire("float32", dims);
     this.#slots.set(writes["context"]!, context);
-    const streams = { query: at("query"), key: at("key"), value: at("value"), context };
+    const [key, value, bias] = ["key", "value", "bias"].map((name) => this.#read(planned, name));
+    const streams = { query: at("query"), key, value, bias, context };
     const virtual = "virtualKey" in reads ? { key: at("virtualKey"), value: at("virtualValue") } : undefined;
     await this.runner.attention.forward(stage, this.batch, { ...streams, virtual }, this.options);
   }
@@ -279,7 +315,7 @@ export class Pass {
       const { inserted } = this.virtual;
       this.#gradients.set(this.plan.hidden, inserted > 0 ? this.#reordered(dHidden, "run") : dHidden);
       this.#done([this.plan.hidden]);
-      for (const stage of [...this.plan.stages].reverse()) {
+      for (const stage of [...this.#stages].reverse()) {
         this.options.signal?.throwIfAborted();
         if (stage.kind === "tokens") await this.#backwardTokens(stage);
         else if (stage.backward) await this.#backwardAttention(stage);
@@ -296,7 +332,7 @@ export class Pass {
     if (backward !== undefined) {
       const results = backward.streams.map((name) => {
         const slot = stage.reads[name]!;
-        return this.#gradients.get(slot) ?? pool.acquire("float32", this.#slotDims(backward, name));
+        return this.#gradients.get(slot) ?? pool.acquire("float32", this.#slotDims(stage, backward, name));
       });
       const trained = backward.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
       const resolve = (source: Source): HostTensor => this.#resolve(stage, source);
@@ -313,9 +349,9 @@ export class Pass {
     this.#releaseGradients(stage);
   }
 
-  #slotDims(backward: NonNullable<TokenProgram["backward"]>, name: string): number[] {
+  #slotDims(stage: PlannedTokens, backward: NonNullable<TokenProgram["backward"]>, name: string): number[] {
     const value = backward.graph.outputs[backward.streams.indexOf(name)]!;
-    return resolveDims(value.type, new Map([[TOKENS, this.batch.tokens.length]]));
+    return resolveDims(value.type, new Map([[TOKENS, this.#rows(stage)]]));
   }
 
   /** Gradients of what a stage wrote have served. */
@@ -338,10 +374,22 @@ export class Pass {
     const dContext = this.#gradients.get(writes["context"]!)!;
     const virtual = "virtualKey" in reads ? { key: at("virtualKey"), value: at("virtualValue") } : undefined;
     const dVirtual = virtual && { key: like("virtualKey"), value: like("virtualValue") };
-    const streams = { query: at("query"), key: at("key"), value: at("value"), dContext, virtual };
-    const results = { dQuery: like("query"), dKey: like("key"), dValue: like("value"), dVirtual };
+    const bias = this.#read(planned, "bias");
+    const streams = { query: at("query"), key: at("key"), value: at("value"), bias, dContext, virtual };
+    const dBias = planned.trainsBias ? this.#sum(reads["bias"]!) : undefined;
+    const results = { dQuery: like("query"), dKey: like("key"), dValue: like("value"), dBias, dVirtual };
     await this.runner.attention.backward(stage, this.batch, streams, results, this.options);
     this.#releaseGradients(planned);
+  }
+
+  /** The gradient of a slot so far, of what several stages read in place. */
+  #sum(slot: Slot): HostTensor {
+    const known = this.#gradients.get(slot);
+    if (known !== undefined) return known;
+    const zero = this.runner.pool.acquire("float32", this.#slots.get(slot)!.dims);
+    (zero.data as Float32Array).fill(0);
+    this.#gradients.set(slot, zero);
+    return zero;
   }
 
   /** Gives all memory of the pass back; safe to call twice. */

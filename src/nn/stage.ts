@@ -3,6 +3,20 @@ import type { HostTensor } from "../base/host-tensor.js";
 import type { Embedding } from "./embedding.js";
 import type { Trace } from "./trace.js";
 
+/** Which tokens a stage runs over: those of the batch, or those of the source that its rows answer to. */
+export type Over = "batch" | "source";
+
+/**
+ * What is added to attention scores by the distance of key and query: a row of a table (buckets, heads), which an earlier stage
+ * leaves in a stream.
+ */
+export interface RelativeBias {
+  readonly stream: string;
+  readonly buckets: number;
+  /** Row of the table for a key that stands so many positions behind the query; before it: negative. */
+  bucket(offset: number): number;
+}
+
 /**
  * Work on token rows: runs once over all tokens of a batch, (N, width), with no padding.
  * Streams are the named activations that pass between stages.
@@ -14,13 +28,15 @@ export interface TokenStage {
   /** Streams it reads and writes, with their widths. Writing a stream it reads makes a new version. */
   readonly reads: Readonly<Record<string, number>>;
   readonly writes: Readonly<Record<string, number>>;
+  /** @defaultValue "batch" */
+  readonly over?: Over | undefined;
   /** Rows of what it writes, where these are not the tokens of the batch. */
   readonly rows?: number;
   trace(t: Trace, streams: Readonly<Record<string, Value>>): Readonly<Record<string, Value>>;
 }
 
 /**
- * Attention of every row of the batch over its own tokens: reads the streams `query` (heads · d), `key` and `value`
+ * Attention of every row of the batch over its own tokens, or over those of its source: reads the streams `query` (heads · d), `key` and `value`
  * (keyValueHeads · d), writes `context` (heads · d). Runs a row and a tile of queries at a time, so nothing is padded and
  * no tensor of T × T for a whole row exists.
  */
@@ -29,6 +45,10 @@ export interface AttentionStage {
   readonly name: string;
   /** Number of the layer: its place in the key/value cache. */
   readonly layer: number;
+  /** Whose tokens ask. @defaultValue "batch" */
+  readonly over?: Over | undefined;
+  /** Whose tokens keys and values are made of; those that ask unless said otherwise. */
+  readonly keysOver?: Over | undefined;
   readonly heads: number;
   readonly keyValueHeads: number;
   readonly headDim: number;
@@ -40,6 +60,7 @@ export interface AttentionStage {
   readonly causal: boolean;
   /** Tokens see this many positions, themselves included. */
   readonly window?: number | undefined;
+  readonly bias?: RelativeBias | undefined;
 }
 
 export type Stage = TokenStage | AttentionStage;
@@ -54,7 +75,13 @@ export interface TokenBatch {
   readonly tokenTypes?: Int32Array | undefined;
   /** Number of the task of each row, for adapters that have tasks. */
   readonly taskIds?: Int32Array | undefined;
+  /** What each row answers to, where that is read apart; of as many rows. */
+  readonly source?: TokenBatch | undefined;
 }
+
+/** The tokens that a stage runs over; undefined where the batch has no source. */
+export const tokensOver = (batch: TokenBatch, over: Over | undefined): TokenBatch | undefined =>
+  over === "source" ? batch.source : batch;
 
 /** A model as the runner sees it. */
 export interface StagedModel {

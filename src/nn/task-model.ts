@@ -37,7 +37,8 @@ export class TaskModel extends Module implements StagedModel {
     this.#body = body;
     this.#head = head;
     // Attributes carry the names of checkpoints, so that paths and tensor names come out right.
-    Object.assign(this, { [this.prefix]: body, ...head.modules });
+    const parts = this.prefix === "" ? Object.fromEntries(topLevel(body)) : { [this.prefix]: body };
+    Object.assign(this, { ...parts, ...head.modules });
     nameTree(this);
   }
 

@@ -12,6 +12,7 @@ import { computedTensors } from "./prompt-encoder-file.js";
 /** What the Hub calls each task. */
 const PIPELINES: Readonly<Record<TaskType, string>> = {
   CAUSAL_LM: "text-generation",
+  SEQ_2_SEQ_LM: "text2text-generation",
   SEQ_CLS: "text-classification",
   TOKEN_CLS: "token-classification",
   QUESTION_ANS: "question-answering",

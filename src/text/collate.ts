@@ -29,6 +29,9 @@ export interface TaskBatch extends TokenInputs {
   /** Columns where answers start and end. */
   readonly startPositions?: ArrayLike<number> | undefined;
   readonly endPositions?: ArrayLike<number> | undefined;
+  /** What a decoder reads, where labels shifted to the right are not it; labels then go with it column by column. */
+  readonly decoderInputIds?: Rows | undefined;
+  readonly decoderAttentionMask?: Rows | undefined;
 }
 
 /** Tokens without padding. */
@@ -44,6 +47,8 @@ export interface PackedTokens {
   readonly taskIds?: Int32Array | undefined;
   /** Place of each token in the padded batch, row · padded + column. */
   readonly paddedIndex: Int32Array;
+  /** What each row answers to, where an encoder reads it. */
+  readonly source?: PackedTokens | undefined;
 }
 
 /** A batch without padding, with what the head has to predict. */
@@ -59,17 +64,19 @@ export interface PackOptions {
   readonly vocabularySize?: number;
   /** Longest row. */
   readonly maxLength?: number;
+  /** What the tokens are called in messages. @defaultValue "inputIds" */
+  readonly name?: string;
 }
 
-function fault(code: string, summary: string, fields: Readonly<Record<string, unknown>>): ShapeError {
+export function fault(code: string, summary: string, fields: Readonly<Record<string, unknown>>): ShapeError {
   return new ShapeError({ code, summary, fields });
 }
 
-function checkRow(name: string, row: ArrayLike<number>, length: number, index: number): void {
+function checkRow(name: string, tokens: string, row: ArrayLike<number>, length: number, index: number): void {
   if (row.length === length) return;
   throw fault(
     "batch_shape",
-    `${name}: row ${index} has ${row.length} entries; inputIds has ${length} there.`,
+    `${name}: row ${index} has ${row.length} entries; ${tokens} has ${length} there.`,
     {
       name,
       row: index,
@@ -77,10 +84,10 @@ function checkRow(name: string, row: ArrayLike<number>, length: number, index: n
   );
 }
 
-function checkToken(id: number, row: number, column: number, size: number): void {
+function checkToken(name: string, id: number, row: number, column: number, size: number): void {
   if (Number.isInteger(id) && id >= 0 && id < size) return;
   const range = size === Infinity ? "a whole number, 0 or more" : `a whole number from 0 to ${size - 1}`;
-  throw fault("token_id", `inputIds: entry ${column} of row ${row} is ${id}; ${range} was expected.`, {
+  throw fault("token_id", `${name}: entry ${column} of row ${row} is ${id}; ${range} was expected.`, {
     row,
     column,
     id,
@@ -88,14 +95,18 @@ function checkToken(id: number, row: number, column: number, size: number): void
 }
 
 /** Everything that goes with the tokens has their shape. */
-function checkRows(named: Readonly<Record<string, Rows | undefined>>, inputIds: Rows): void {
+export function checkRows(
+  named: Readonly<Record<string, Rows | undefined>>,
+  inputIds: Rows,
+  tokens = "inputIds",
+): void {
   for (const [name, rows] of Object.entries(named)) {
     if (rows === undefined) continue;
     if (rows.length !== inputIds.length)
-      throw fault("batch_shape", `${name} has ${rows.length} rows; inputIds has ${inputIds.length}.`, {
+      throw fault("batch_shape", `${name} has ${rows.length} rows; ${tokens} has ${inputIds.length}.`, {
         name,
       });
-    for (const [b, row] of rows.entries()) checkRow(name, row, inputIds[b]!.length, b);
+    for (const [b, row] of rows.entries()) checkRow(name, tokens, row, inputIds[b]!.length, b);
   }
 }
 
@@ -106,8 +117,8 @@ function checkRows(named: Readonly<Record<string, Rows | undefined>>, inputIds: 
  */
 export function packTokens(batch: TokenInputs, options: PackOptions = {}): PackedTokens {
   const { inputIds, attentionMask, positionIds, tokenTypeIds, taskIds } = batch;
-  const { vocabularySize = Infinity, maxLength = Infinity } = options;
-  checkRows({ attentionMask, positionIds, tokenTypeIds }, inputIds);
+  const { vocabularySize = Infinity, maxLength = Infinity, name = "inputIds" } = options;
+  checkRows({ attentionMask, positionIds, tokenTypeIds }, inputIds, name);
   if (taskIds !== undefined && taskIds.length !== inputIds.length) {
     throw fault(
       "batch_shape",
@@ -130,7 +141,7 @@ export function packTokens(batch: TokenInputs, options: PackOptions = {}): Packe
     for (let t = 0; t < row.length; t += 1) {
       if (mask !== undefined && Number(mask[t]) === 0) continue;
       const id = Number(row[t]);
-      checkToken(id, b, t, vocabularySize);
+      checkToken(name, id, b, t, vocabularySize);
       positions.push(positionIds === undefined ? tokens.length - start : Number(positionIds[b]![t]));
       types.push(Number(tokenTypeIds?.[b]?.[t] ?? 0));
       tokens.push(id);
@@ -182,6 +193,15 @@ export function packBatch(batch: Batch, options: PackOptions = {}): PackedBatch 
   };
 }
 
+/** A label is a token, where it is not ignored. */
+export function checkLabel(label: number, row: number, vocabularySize: number): void {
+  if (Number.isInteger(label) && label >= 0 && label < vocabularySize) return;
+  throw fault("label", `labels: row ${row} holds ${label}, which is neither a token id nor −100.`, {
+    row,
+    label,
+  });
+}
+
 /** Each token predicts the next one of its row. */
 function targets(
   rowOffsets: Int32Array,
@@ -194,12 +214,7 @@ function targets(
     for (let i = rowOffsets[b]!; i < rowOffsets[b + 1]!; i += 1) {
       const label = labels[i]!;
       if (label === IGNORED) continue;
-      if (!Number.isInteger(label) || label < 0 || label >= vocabularySize) {
-        throw fault("label", `labels: row ${b} holds ${label}, which is neither a token id nor −100.`, {
-          row: b,
-          label,
-        });
-      }
+      checkLabel(label, b, vocabularySize);
       // Nothing stands before the first token of a row that would predict it.
       if (i === rowOffsets[b]) continue;
       supervised.push(i - 1);

@@ -148,6 +148,10 @@ export function metricsOf({ kind, rows, labels }: Answers): Metrics {
       };
     case "tags":
       return { accuracy: accuracy(predicted, expected), ...spanMetrics(rows, labels) };
+    case "tokens": {
+      const whole = rows.filter((row) => row.predicted.every((id, i) => id === row.expected[i])).length;
+      return { exactMatch: share(whole, rows.length), accuracy: accuracy(predicted, expected) };
+    }
     case "span":
       return {
         exactMatch: mean(rows.map((row) => Number(row.predicted.every((at, i) => at === row.expected[i])))),

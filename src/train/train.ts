@@ -56,8 +56,10 @@ export async function evaluate(
     answered.push(...(part.answers?.rows ?? []));
   }
   const mean = supervisedTokens === 0 ? 0 : loss / supervisedTokens;
-  const metrics =
-    answers === undefined ? { perplexity: Math.exp(mean) } : metricsOf({ ...answers, rows: answered });
+  const metrics = {
+    ...(answers === undefined || answers.kind === "tokens" ? { perplexity: Math.exp(mean) } : {}),
+    ...(answers === undefined ? {} : metricsOf({ ...answers, rows: answered })),
+  };
   return { loss: mean, supervisedTokens, metrics };
 }
 
