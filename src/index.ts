@@ -70,6 +70,7 @@ export type { EncodedExample, EncodingOptions } from "./text/encode-example.js";
 export type { Columns, Example, Row } from "./text/rows.js";
 
 export { findLabels, type LabelSet } from "./text/label-set.js";
+export { encodeSeq2SeqDataset, encodeWithEnd, type Seq2SeqEncodingOptions } from "./text/seq2seq-dataset.js";
 export { encodeTaskDataset, type TaskEncodingOptions } from "./text/task-dataset.js";
 export { type LabelledTask, readTaskExamples, type TaskExample } from "./text/task-rows.js";
 

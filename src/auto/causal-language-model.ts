@@ -1,6 +1,7 @@
 import type { Supervision } from "../nn/language-head.js";
 import { type Batch, packBatch, type PackedBatch } from "../text/collate.js";
 import { IGNORED } from "../text/encode-example.js";
+import type { Message, Tokenizer } from "../text/tokenizer.js";
 import { type GenerationStart, LanguageModel, type LanguageOutput } from "./language-model.js";
 
 /** What `forward` answers. */
@@ -20,6 +21,18 @@ export class CausalLanguageModel extends LanguageModel<Batch> {
     return "rowOffsets" in batch
       ? batch
       : packBatch(batch, { vocabularySize: this.head.vocabularySize, maxLength: this.contextLength });
+  }
+
+  encodePrompt(
+    messages: readonly Message[],
+    tokenizer: Tokenizer,
+    { raw = false }: { readonly raw?: boolean } = {},
+  ): number[] {
+    if (raw || tokenizer.chatTemplate === undefined) {
+      return tokenizer.encode(messages.map(({ content }) => content).join("\n"));
+    }
+    const text = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
+    return tokenizer.encode(text, { addSpecialTokens: false });
   }
 
   startOf(prompt: readonly number[]): GenerationStart {

@@ -1,5 +1,6 @@
 import { LanguageHead, type Supervision } from "../nn/language-head.js";
 import type { PackedBatch, PackedTokens, TokenInputs } from "../text/collate.js";
+import type { Message, Tokenizer } from "../text/tokenizer.js";
 import { type Answers, likeliest } from "./answers.js";
 import {
   type BackwardOptions,
@@ -46,6 +47,17 @@ export abstract class LanguageModel<Inputs extends TokenInputs = TokenInputs> ex
 
   /** A batch without padding, with what is to be predicted. */
   abstract pack(batch: Inputs | PackedBatch): PackedBatch;
+
+  /**
+   * A conversation as the tokens that the model is asked with, the tokens of its own chat template where it has one.
+   *
+   * @param raw - leaves the template out
+   */
+  abstract encodePrompt(
+    messages: readonly Message[],
+    tokenizer: Tokenizer,
+    options?: { readonly raw?: boolean },
+  ): number[];
 
   /** How an answer to a prompt begins. */
   abstract startOf(prompt: readonly number[]): GenerationStart;

@@ -1,6 +1,8 @@
 import type { PackedBatch } from "../text/collate.js";
 import { packSeq2Seq, type Seq2SeqBatch } from "../text/collate-seq2seq.js";
 import { IGNORED } from "../text/encode-example.js";
+import { encodeWithEnd, joinMessages } from "../text/seq2seq-dataset.js";
+import type { Message, Tokenizer } from "../text/tokenizer.js";
 import type { Answers } from "./answers.js";
 import { type GenerationStart, LanguageModel, likeliestTokens } from "./language-model.js";
 
@@ -34,6 +36,10 @@ export class Seq2SeqLanguageModel extends LanguageModel<Seq2SeqBatch> {
       start: this.startTokenId,
       padding: this.#id("pad_token_id"),
     });
+  }
+
+  encodePrompt(messages: readonly Message[], tokenizer: Tokenizer): number[] {
+    return encodeWithEnd(tokenizer, joinMessages(messages));
   }
 
   startOf(prompt: readonly number[]): GenerationStart {

@@ -1,12 +1,12 @@
 import { createInterface } from "node:readline/promises";
-import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import type { LanguageModel } from "../auto/language-model.js";
 import { generateTokens, type Generated, type GenerationOptions } from "../auto/generate.js";
 import { ConfigError } from "../base/errors.js";
 import type { Message, Tokenizer } from "../text/tokenizer.js";
 import type { Terminal } from "./terminal.js";
 
 /** The tokenizer of a model that is asked for text. */
-export function tokenizerOf(model: CausalLanguageModel): Tokenizer {
+export function tokenizerOf(model: LanguageModel): Tokenizer {
   if (model.tokenizer !== undefined) return model.tokenizer;
   throw new ConfigError({
     code: "tokenizer_missing",
@@ -17,22 +17,13 @@ export function tokenizerOf(model: CausalLanguageModel): Tokenizer {
 }
 
 /** A prompt as tokens: a conversation where the model has a chat template, plain text otherwise. */
-export function promptTokens(
-  model: CausalLanguageModel,
-  messages: readonly Message[],
-  raw: boolean,
-): number[] {
-  const tokenizer = tokenizerOf(model);
-  if (raw || tokenizer.chatTemplate === undefined) {
-    return tokenizer.encode(messages.map(({ content }) => content).join("\n"));
-  }
-  const text = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
-  return tokenizer.encode(text, { addSpecialTokens: false });
+export function promptTokens(model: LanguageModel, messages: readonly Message[], raw: boolean): number[] {
+  return model.encodePrompt(messages, tokenizerOf(model), { raw });
 }
 
 /** Answers one prompt, writing the text as it comes. */
 export async function streamAnswer(
-  model: CausalLanguageModel,
+  model: LanguageModel,
   prompt: readonly number[],
   options: GenerationOptions,
   terminal: Terminal,
@@ -47,7 +38,7 @@ export async function streamAnswer(
 
 /** A conversation at the terminal, until an empty line, Ctrl-D or Ctrl-C. */
 export async function chat(
-  model: CausalLanguageModel,
+  model: LanguageModel,
   options: GenerationOptions,
   terminal: Terminal,
 ): Promise<void> {

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { existsSync } from "node:fs";
 import { autoModels } from "../auto/auto-model.js";
-import { CausalLanguageModel } from "../auto/causal-language-model.js";
 import type { LabelOptions } from "../auto/label-options.js";
+import { LanguageModel } from "../auto/language-model.js";
 import type { WeightDType } from "../auto/load-weights.js";
 import { findModel } from "../auto/open-pretrained.js";
 import type { PretrainedModel } from "../auto/pretrained-model.js";
@@ -87,6 +87,10 @@ export async function openModel(
   }
 }
 
+/** The command that puts a model of a task to use. */
+export const useCommand = (task: TaskType): "generate" | "predict" =>
+  task === "CAUSAL_LM" || task === "SEQ_2_SEQ_LM" ? "generate" : "predict";
+
 /**
  * Opens a model that writes text.
  *
@@ -96,9 +100,9 @@ export async function openLanguageModel(
   name: string,
   adapter: string | undefined,
   options: OpenOptions,
-): Promise<Opened<CausalLanguageModel>> {
+): Promise<Opened<LanguageModel>> {
   const { base, model } = await openModel(name, adapter, options);
-  if (base instanceof CausalLanguageModel) return { base, model };
+  if (base instanceof LanguageModel) return { base, model };
   await base.close();
   throw new ConfigError({
     code: "task_mismatch",

@@ -83,7 +83,7 @@ export const runOptions = {
     choice({
       values: Object.keys(TASKS) as TaskName[],
       default: "causal-lm",
-      doc: "What is learnt: text, or labels of texts, of words, or where answers are.",
+      doc: "What is learnt: text, answers of an encoder with a decoder, or labels of texts, of words, or where answers are.",
     }),
     "taskType",
   ),

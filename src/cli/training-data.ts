@@ -1,11 +1,12 @@
 import { ConfigError } from "../base/errors.js";
 import { readRows } from "../files/data-file.js";
-import type { TaskType } from "../models/model.js";
+import { TASK_FLAGS, type TaskType } from "../models/model.js";
 import type { TaskBatch } from "../text/collate.js";
 import { type Dataset, encodeDataset } from "../text/dataset.js";
 import type { EncodingOptions } from "../text/encode-example.js";
 import { findLabels, type LabelSet } from "../text/label-set.js";
 import type { Row } from "../text/rows.js";
+import { encodeSeq2SeqDataset } from "../text/seq2seq-dataset.js";
 import { encodeTaskDataset } from "../text/task-dataset.js";
 import { type LabelledTask, readTaskExamples } from "../text/task-rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -14,12 +15,7 @@ import { formatCount } from "./format.js";
 import type { Terminal } from "./terminal.js";
 
 /** Tasks that can be trained, by the name of their flag. */
-export const TASKS = {
-  "causal-lm": "CAUSAL_LM",
-  "seq-cls": "SEQ_CLS",
-  "token-cls": "TOKEN_CLS",
-  "question-ans": "QUESTION_ANS",
-} as const satisfies Readonly<Record<string, TaskType>>;
+export const TASKS = TASK_FLAGS;
 
 export type TaskName = keyof typeof TASKS;
 
@@ -74,6 +70,15 @@ export async function readTrainingRows(
   return { task, rows, evalRows, labels };
 }
 
+const sourceNotLearnt = (): ConfigError =>
+  new ConfigError({
+    code: "option_without_effect",
+    summary:
+      "lossOn all has no effect with the task seq2seq-lm: an encoder reads the source, and nothing predicts it.",
+    fixes: ["leave lossOn out: the answers are learnt"],
+    fields: { lossOn: "all" },
+  });
+
 /** Encodes the rows of a run. */
 export function encodeTrainingRows(
   { task, rows, evalRows, labels }: TrainingRows,
@@ -84,10 +89,12 @@ export function encodeTrainingRows(
   const columns = run["columns"] as Record<string, string>;
   const maxLength = Math.min(run["maxLength"] as number, contextLength);
   const lossOn = run["lossOn"] as EncodingOptions["lossOn"];
-  const encode = (some: readonly Row[]): Dataset =>
-    isLabelled(task)
-      ? encodeTaskDataset(some, tokenizer, { task, labels, maxLength, columns })
-      : encodeDataset(some, tokenizer, { maxLength, lossOn, columns });
+  if (task === "SEQ_2_SEQ_LM" && lossOn === "all") throw sourceNotLearnt();
+  const encode = (some: readonly Row[]): Dataset => {
+    if (isLabelled(task)) return encodeTaskDataset(some, tokenizer, { task, labels, maxLength, columns });
+    if (task === "SEQ_2_SEQ_LM") return encodeSeq2SeqDataset(some, tokenizer, { maxLength, columns });
+    return encodeDataset(some, tokenizer, { maxLength, lossOn, columns });
+  };
   const whole = encode(rows);
   if (evalRows !== undefined) return { dataset: whole, evalDataset: encode(evalRows) };
   const share = run["valSetSize"] as number;

@@ -21,6 +21,7 @@ import { RawConfig } from "../nn/raw-config.js";
 import { readAdapterConfig } from "../peft/hf-format.js";
 import { describeExample } from "../text/describe-example.js";
 import { encodeDataset, type Dataset } from "../text/dataset.js";
+import { encodeSeq2SeqDataset } from "../text/seq2seq-dataset.js";
 import { type Tokenizer, tokenizerFromFiles } from "../text/tokenizer.js";
 import { defineCommand } from "./command.js";
 
@@ -60,7 +61,8 @@ async function inspectModel(name: string, terminal: Terminal): Promise<void> {
     terminal.line(`model type      ${definition.modelType} (${definition.title})`);
     terminal.line(`parameters      ${formatCount(parameters.reduce((sum, { size }) => sum + size, 0))}`);
     terminal.line(`stored as       ${[...stored].map(([type, count]) => `${type} (${count})`).join(", ")}`);
-    terminal.line(`context         ${formatCount(definition.contextLength(config))} tokens`);
+    const context = definition.contextLength(config);
+    terminal.line(`context         ${context === Infinity ? "no limit" : `${formatCount(context)} tokens`}`);
     terminal.line(
       `chat template   ${checkpoint.tokenizerFiles() === undefined ? "no tokenizer" : templateNote(checkpoint.tokenizerFiles()!)}`,
     );
@@ -111,7 +113,8 @@ async function inspectAdapter(folder: string, terminal: Terminal): Promise<void>
 function showRows(dataset: Dataset, tokenizer: Tokenizer, count: number, terminal: Terminal): void {
   const colour = terminal.interactive && process.stdout.isTTY;
   for (const example of dataset.examples.slice(0, count)) {
-    terminal.line(`── ${example.source}  ${example.inputIds.length} tokens, ${example.trained} learnt`);
+    const tokens = example.inputIds.length + (example.labelsApart === true ? example.labels.length : 0);
+    terminal.line(`── ${example.source}  ${tokens} tokens, ${example.trained} learnt`);
     const text = describeExample(example, tokenizer).map((stretch) =>
       stretch.learnt ? (colour ? `\u001b[32m${stretch.text}\u001b[0m` : `[[${stretch.text}]]`) : stretch.text,
     );
@@ -130,9 +133,10 @@ async function inspectData(
   try {
     const files = checkpoint.tokenizerFiles();
     const tokenizer = tokenizerFromFiles(files ?? { tokenizer: {}, config: {} });
-    const dataset = encodeDataset(await readRows(dataPath(file)), tokenizer, {
-      maxLength: settings.maxLength,
-    });
+    const config = checkpoint.config();
+    const task = taskOfCheckpoint(findModel(config, checkpoint.path), config);
+    const encode = task === "SEQ_2_SEQ_LM" ? encodeSeq2SeqDataset : encodeDataset;
+    const dataset = encode(await readRows(dataPath(file)), tokenizer, { maxLength: settings.maxLength });
     showRows(dataset, tokenizer, settings.rows, terminal);
     const { rows, tokens, trainedTokens, longest, truncatedRows, skippedRows } = dataset.summary;
     terminal.line();

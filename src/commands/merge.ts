@@ -1,6 +1,6 @@
 import { choice, text } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
-import { openModel } from "../cli/open-model.js";
+import { openModel, useCommand } from "../cli/open-model.js";
 import { ensureWritableFolder } from "../files/atomic-write.js";
 import { attachedPaths } from "../peft/attached-adapter.js";
 import { defineCommand } from "./command.js";
@@ -38,7 +38,7 @@ export const merge = defineCommand({
       const merged = await model!.mergeAndUnload({ signal });
       await merged.savePretrained(settings.outputDir, { dtype: settings.dtype });
       terminal.line(
-        `merged ${count} modules; saved: ${settings.outputDir}   (use it: peft ${base.taskType === "CAUSAL_LM" ? "generate" : "predict"} ${settings.outputDir})`,
+        `merged ${count} modules; saved: ${settings.outputDir}   (use it: peft ${useCommand(base.taskType)} ${settings.outputDir})`,
       );
       return 0;
     } finally {

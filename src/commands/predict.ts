@@ -7,7 +7,7 @@ import { ConfigError } from "../base/errors.js";
 import { integer, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
 import { dataPath } from "../cli/embedded.js";
-import { openModel } from "../cli/open-model.js";
+import { openModel, useCommand } from "../cli/open-model.js";
 import { readRows } from "../files/data-file.js";
 import { frame } from "../text/encode-task.js";
 import { encodeTaskDataset } from "../text/task-dataset.js";
@@ -97,7 +97,7 @@ function wrongTask(base: PretrainedModel, name: string): ConfigError {
     code: "task_mismatch",
     summary: `${base.name} is made for ${base.taskType}, which predicts no labels.`,
     fixes: [
-      base.taskType === "CAUSAL_LM"
+      useCommand(base.taskType) === "generate"
         ? `peft generate ${name} "a prompt"`
         : "give an adapter of a classifier: --adapter out",
     ],

@@ -6,7 +6,7 @@ import { ConfigError } from "../base/errors.js";
 import { flag } from "../base/option.js";
 import { toSnakeCase } from "../base/spelling.js";
 import { modelPath } from "../cli/embedded.js";
-import { modelFacts } from "../cli/open-model.js";
+import { modelFacts, useCommand } from "../cli/open-model.js";
 import { startProfile } from "../cli/profile.js";
 import { readRunFile } from "../cli/run-file.js";
 import { allRunOptions, resolveRun, type RunSettings } from "../cli/run-settings.js";
@@ -72,6 +72,7 @@ export const train = defineCommand({
   examples: [
     "peft train --model embedded --dataset embedded --eval-dataset embedded/test --output-dir out",
     "peft train --task seq-cls --model minilm --dataset train.jsonl --eval-dataset test.jsonl --output-dir out",
+    "peft train --task seq2seq-lm --model flan-t5-small --dataset train.jsonl --output-dir out",
     "peft train run.yaml --learning-rate 1e-4",
   ],
   async run({ args, flags, terminal, signal }) {
@@ -140,7 +141,7 @@ export const train = defineCommand({
         profiler: profile?.profiler,
       });
       terminal.line(
-        `saved: ${folder.path}   (use it: peft ${task === "CAUSAL_LM" ? "generate" : "predict"} ${name} --adapter ${folder.path})`,
+        `saved: ${folder.path}   (use it: peft ${useCommand(task)} ${name} --adapter ${folder.path})`,
       );
       return verification === undefined || passes(verification, events) ? 0 : 1;
     } finally {

@@ -80,7 +80,15 @@ export function declaredParameters(
     });
     return { ...config, ...Object.fromEntries(here) };
   };
-  return places.reduce((sum, place) => sum + method.parameterCount(place as never, at(place) as never), 0);
+  const counts = places.map((place) => method.parameterCount(place as never, at(place) as never));
+  if (method.followsTies !== true) return counts.reduce((sum, count) => sum + count, 0);
+  // Places that share a weight are trained as one.
+  const shared = new Map<unknown, number>();
+  for (const [i, { site }] of places.entries()) {
+    const key = "weight" in site ? site.weight : site;
+    shared.set(key, Math.max(shared.get(key) ?? 0, counts[i]!));
+  }
+  return [...shared.values()].reduce((sum, count) => sum + count, 0);
 }
 
 /** Defaults from the model's tables, where they name a place of this adapter. */

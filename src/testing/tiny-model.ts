@@ -1,5 +1,8 @@
-import { AutoModelForCausalLM, AutoModelForSequenceClassification } from "../auto/auto-model.js";
-import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import {
+  AutoModelForCausalLM,
+  AutoModelForSeq2SeqLM,
+  AutoModelForSequenceClassification,
+} from "../auto/auto-model.js";
 import type { PretrainedModel } from "../auto/pretrained-model.js";
 import type { SequenceClassifier } from "../auto/sequence-classifier.js";
 import type { Engine } from "../runtime/engine.js";
@@ -50,6 +53,9 @@ export function tinyConfig(modelType: string): Record<string, unknown> {
     d_kv: WIDTH / HEADS,
     num_layers: LAYERS,
     num_heads: HEADS,
+    relative_attention_num_buckets: 8,
+    relative_attention_max_distance: 16,
+    decoder_start_token_id: 0,
     // Large enough that a random model says something, with all dropout of the base off.
     initializer_range: 0.25,
     hidden_dropout_prob: 0,
@@ -61,14 +67,20 @@ export function tinyConfig(modelType: string): Record<string, unknown> {
   };
 }
 
+/** Heads that a tiny model can get, the one it gets first. */
+const TASKS = ["CAUSAL_LM", "SEQ_2_SEQ_LM", "SEQ_CLS"] as const;
+type TinyTask = (typeof TASKS)[number];
+
+const findTask = ({ heads }: ModelDefinition): TinyTask | undefined =>
+  TASKS.find((task) => heads[task] !== undefined);
+
 /** The head that a tiny model gets: language model where there is one, else classifier. */
-const taskOf = ({ heads }: ModelDefinition): "CAUSAL_LM" | "SEQ_CLS" =>
-  heads.CAUSAL_LM === undefined ? "SEQ_CLS" : "CAUSAL_LM";
+const taskOf = (definition: ModelDefinition): TinyTask => findTask(definition) ?? "SEQ_CLS";
 
 /** Architectures that the suite has models of, in the order of the registry. */
 export const tinyModelTypes = (): string[] =>
   Object.values<ModelDefinition>(models)
-    .filter(({ heads }) => heads.CAUSAL_LM !== undefined || heads.SEQ_CLS !== undefined)
+    .filter((definition) => findTask(definition) !== undefined)
     .map(({ modelType }) => modelType);
 
 /** The modules of a tiny model, without weights. */
@@ -97,15 +109,16 @@ export interface TinyModelOptions {
 }
 
 /** A classifier takes other labels than a language model; the batches of the suite have those of their model. */
-const asModel = (model: CausalLanguageModel | SequenceClassifier): PretrainedModel =>
-  model as PretrainedModel;
+const asModel = (model: SequenceClassifier): PretrainedModel => model as PretrainedModel;
 
 /** A tiny model with random weights; one seed always gives the same. */
 export async function tinyModel(modelType: string, options: TinyModelOptions = {}): Promise<PretrainedModel> {
   const definition = (models as Readonly<Record<string, ModelDefinition>>)[modelType]!;
   const values = { activationBytes: Infinity, name: `tiny ${modelType}`, ...options };
   const config = tinyConfig(modelType);
-  if (taskOf(definition) === "CAUSAL_LM") return AutoModelForCausalLM.fromConfig(config, values);
+  const task = taskOf(definition);
+  if (task === "CAUSAL_LM") return AutoModelForCausalLM.fromConfig(config, values);
+  if (task === "SEQ_2_SEQ_LM") return AutoModelForSeq2SeqLM.fromConfig(config, values);
   return asModel(await AutoModelForSequenceClassification.fromConfig(config, { ...values, numLabels: 3 }));
 }
 
@@ -113,6 +126,7 @@ export async function tinyModel(modelType: string, options: TinyModelOptions = {
 export async function reopenTiny(model: PretrainedModel, folder: string): Promise<PretrainedModel> {
   const options = { engine: model.engine, activationBytes: Infinity };
   if (model.taskType === "CAUSAL_LM") return AutoModelForCausalLM.fromPretrained(folder, options);
+  if (model.taskType === "SEQ_2_SEQ_LM") return AutoModelForSeq2SeqLM.fromPretrained(folder, options);
   return asModel(await AutoModelForSequenceClassification.fromPretrained(folder, options));
 }
 
@@ -129,6 +143,6 @@ export function toyBatch({ taskType }: PretrainedModel): Batch {
     inputIds,
     attentionMask,
     taskIds: [0, 0],
-    labels: (taskType === "CAUSAL_LM" ? words : [2, 0]) as Batch["labels"],
+    labels: (taskType === "SEQ_CLS" ? [2, 0] : words) as Batch["labels"],
   };
 }

@@ -41,7 +41,9 @@ export class Dataset {
       this.examples.reduce((total, example) => total + count(example), 0);
     return {
       rows: this.examples.length,
-      tokens: sum((example) => example.inputIds.length),
+      tokens: sum(
+        ({ inputIds, labels, labelsApart }) => inputIds.length + (labelsApart === true ? labels.length : 0),
+      ),
       trainedTokens: sum((example) => example.trained),
       longest: this.examples.reduce((most, example) => Math.max(most, example.inputIds.length), 0),
       truncatedRows: sum((example) => (example.truncated > 0 ? 1 : 0)),

@@ -10,9 +10,11 @@ export interface Stretch {
 
 /** An example as text, cut where learning starts and stops; special tokens are shown. */
 export function describeExample(example: EncodedExample, tokenizer: Tokenizer): Stretch[] {
+  const { inputIds, labels, labelsApart } = example;
   const stretches: { ids: number[]; learnt: boolean }[] = [];
-  for (const [i, id] of example.inputIds.entries()) {
-    const learnt = example.labels[i] !== IGNORED;
+  const marked = labelsApart === true ? [...inputIds.map(() => IGNORED), ...labels] : labels;
+  for (const [i, id] of (labelsApart === true ? [...inputIds, ...labels] : inputIds).entries()) {
+    const learnt = marked[i] !== IGNORED;
     const last = stretches.at(-1);
     if (last?.learnt === learnt) last.ids.push(id);
     else stretches.push({ ids: [id], learnt });

@@ -29,6 +29,8 @@ export interface EncodedExample {
   readonly tokenTypeIds?: readonly number[];
   /** For a language model the token itself where it is learnt, −100 elsewhere. Labels are not shifted: the model does that. Other tasks have classes. */
   readonly labels: readonly number[];
+  /** Whether the labels are a text of their own, and not those of `inputIds`. */
+  readonly labelsApart?: boolean;
   /** Tokens that were cut off. */
   readonly truncated: number;
   /** Tokens that are learnt; the first token of a row never is, nothing predicts it. */

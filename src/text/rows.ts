@@ -39,6 +39,7 @@ const KNOWN = [
   "conversations",
   "prompt + completion",
   "instruction (+ input) + output",
+  "source + target",
   "text",
 ] as const;
 
@@ -94,6 +95,7 @@ function readRow({ source, value }: Row): Reading {
   if ("prompt" in value && "completion" in value)
     return readCompletion(source, value["prompt"], value["completion"]);
   if ("instruction" in value && "output" in value) return readInstruction(source, value);
+  if ("source" in value && "target" in value) return readCompletion(source, value["source"], value["target"]);
   if ("text" in value) {
     return isText(value["text"])
       ? { kind: "text", source, text: value["text"] }
@@ -108,6 +110,8 @@ function readRow({ source, value }: Row): Reading {
       "completion",
       "instruction",
       "output",
+      "source",
+      "target",
       "text",
     ]);
     return match === undefined ? [] : [`${key} → ${match}?`];

@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 import torch
-from peft import AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, LoraConfig, PeftModel, get_peft_model
+from peft import (
+    AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model,
+)
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5Attention
@@ -34,6 +36,7 @@ def cases():
         "ia3": IA3Config(**task),
         "adalora": AdaLoraConfig(**task, init_r=3, target_r=2, total_step=10, tinit=2, tfinal=2, deltaT=1, lora_dropout=0.0),
         "ln_tuning": LNTuningConfig(**task),
+        "trainable_tokens": TrainableTokensConfig(**task, token_indices=[29, 15, 7]),
         # Python merges into the tied table, and so into what is tied to it: merged logits are not compared.
         "lora-tied": LoraConfig(**task, r=2, lora_alpha=4, lora_dropout=0.0, target_modules=["decoder.embed_tokens", "lm_head"]),
     }
