@@ -21,7 +21,10 @@ function notFoundIn(
   modules: readonly ModuleMatch[],
   settings: MatchSettings,
 ): MatchFault[] {
-  const missing = entries.filter((entry) => !entry.optional && counts.get(entry) === 0);
+  const absent = entries.filter((entry) => !entry.optional && counts.get(entry) === 0);
+  // The default of an architecture names what some versions of it have and others do not.
+  const byDefault = option === "targetModules" && settings.defaultTargets && absent.length < entries.length;
+  const missing = byDefault ? [] : absent;
   if (missing.length === 0) return [];
   const written = new Set(entries.map(({ label }) => unquoted(label)));
   const near = new Map<ParsedEntry, string>();

@@ -11,7 +11,8 @@ import type { RawConfig } from "../nn/raw-config.js";
 import type { Stage, TokenBatch } from "../nn/stage.js";
 import type { Trace } from "../nn/trace.js";
 import { defineModel } from "./model.js";
-import { type T5Options, T5Stack } from "./t5-stack.js";
+import type { T5Options } from "./t5-layers.js";
+import { T5Stack } from "./t5-stack.js";
 
 class T5Model extends Module implements Backbone {
   readonly kind = "T5Model";

@@ -3,6 +3,7 @@ import { ConfigError, UnsupportedError } from "../base/errors.js";
 import { Random, textSeed } from "../base/random.js";
 import type { Initialiser } from "../base/fill.js";
 import type { MethodDefinition, ModelScope, SymbolicSize } from "../methods/method.js";
+import { tasksOf } from "../models/model.js";
 import { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
 import { modelSite } from "../nn/virtual-tokens.js";
@@ -99,7 +100,10 @@ export function attachToModel(
     throw new UnsupportedError({
       code: "virtual_tokens_task",
       summary: `${method.title} works with causal language models; ${base.name} was opened for ${base.taskType}.`,
-      fixes: ["open it as a causal language model", "choose a method that adapts modules, such as LoRA"],
+      fixes: [
+        ...(tasksOf(base.definition).includes("CAUSAL_LM") ? ["open it as a causal language model"] : []),
+        "choose a method that adapts modules, such as LoRA",
+      ],
       fields: { method: method.name, model: base.name, taskType: base.taskType },
     });
   }

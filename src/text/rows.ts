@@ -114,7 +114,7 @@ function readRow({ source, value }: Row): Reading {
       "target",
       "text",
     ]);
-    return match === undefined ? [] : [`${key} → ${match}?`];
+    return match === undefined || match === key ? [] : [`${key} → ${match}?`];
   });
   const hint = near.length > 0 ? ` (${near.join(", ")})` : "";
   return { fault: `its keys are ${keys.join(", ") || "none"}${hint}` };

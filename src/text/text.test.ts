@@ -105,13 +105,14 @@ describe("rows", () => {
     ];
     expect(messageOf(() => readExamples(rows))).toMatchInlineSnapshot(`
       "3 of 4 rows cannot be trained on.
-        rows    train.jsonl:1: its keys are promt, completion (promt → prompt?, completion → completion?)
+        rows    train.jsonl:1: its keys are promt, completion (promt → prompt?)
                 train.jsonl:2: its text is empty
                 train.jsonl:3: no message is the assistant's
         shapes  messages
                 conversations
                 prompt + completion
                 instruction (+ input) + output
+                source + target
                 text
       fix: rename columns: { prompt: "question", completion: "answer" }   (--columns prompt=question,completion=answer)"
     `);

@@ -3,7 +3,8 @@
 From the root of the repository, in the environment of make_fixtures.py:
     python test/parity/make_seq2seq_fixtures.py
 Two runs write the same bytes. A case is a folder in test/fixtures/seq2seq: model/, an adapter folder for each method,
-facts.json and expected.safetensors. buckets.json has the rows of the bias table by distance.
+facts.json and expected.safetensors. buckets.json has the rows of the bias table by distance, tokenizer/
+a tokenizer of the size of the models and what it makes of texts.
     python test/parity/make_seq2seq_fixtures.py check ADAPTER_OR_MERGED LOGITS CASE
 loads what peft.js saved and compares logits (LOGITS is a safetensors file with a tensor `logits`).
 """
@@ -17,7 +18,7 @@ from peft import (
     AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model,
 )
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
+from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration, T5Tokenizer
 from transformers.models.t5.modeling_t5 import T5Attention
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -181,6 +182,20 @@ def buckets():
     (ROOT / "buckets.json").write_text(json.dumps(dict(first=offsets[0], tables=found)))
 
 
+TEXTS = ["the cat and a dog: singing Zoo", "a", "", "  two  blanks ", "re-read it.", "is the dog in? </s> no"]
+
+
+def tokenizer():
+    """As small as the models: single letters, and a few pieces."""
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *"etaoinshrdlucmfwypvbgkjqxz.,:?", *"▁the ▁a ▁in er ing ▁of re on an ▁to ▁and is at en or".split(),
+              *"▁cat ▁dog ▁s ▁b ▁w ▁c ▁f ▁p ▁m ▁d es ed".split()]
+    made = T5Tokenizer(vocab=[(p, 0.0 if p[0] == "<" else -2.0 - 0.05 * i) for i, p in enumerate(pieces)], extra_ids=0)
+    made.save_pretrained(ROOT / "tokenizer")
+    encoded = [dict(text=text, ids=made(text).input_ids, decoded=made.decode(made(text).input_ids, skip_special_tokens=True))
+               for text in TEXTS]
+    (ROOT / "tokenizer" / "encoded.json").write_text(json.dumps(encoded))
+
+
 def check(path, logits, case):
     """Loads what peft.js saved; exit code 1 if its logits differ by more than 1e-4."""
     folder = ROOT / case
@@ -205,5 +220,6 @@ if __name__ == "__main__":
             ROOT.mkdir(parents=True, exist_ok=True)
             print([fixture(*case) for case in cases()])
             buckets()
+            tokenizer()
         case _:
             sys.exit(__doc__)
