@@ -20,6 +20,15 @@ function savedConfig(model: PretrainedModel, dtype: string): Record<string, unkn
   return { ...rest, architectures, ...model.configOverrides, ...own, dtype, peft_js_version: VERSION };
 }
 
+/** A config as text, in which whole numbers of these keys keep the decimal point that JSON does not need. */
+function configText(values: Readonly<Record<string, unknown>>, decimals: readonly string[]): string {
+  const text = JSON.stringify(values, null, 2).replace(
+    /^( {2}"(\w+)": -?\d+)(?=,?$)/gm,
+    (number: string, _: string, key: string) => (decimals.includes(key) ? `${number}.0` : number),
+  );
+  return `${text}\n`;
+}
+
 /** Writes weights, config and tokenizer; one tensor is in memory at a time. */
 export async function saveModel(
   model: PretrainedModel,
@@ -43,7 +52,8 @@ export async function saveModel(
   });
   await folder.tensors("model.safetensors", tensors);
   const common = target(parameters[0]!.type.dtype);
-  await folder.json("config.json", savedConfig(model, DTYPE_NAMES[common] ?? "float32"));
+  const config = savedConfig(model, DTYPE_NAMES[common] ?? "float32");
+  await folder.text("config.json", configText(config, model.definition.decimals ?? []));
   if (Object.keys(model.generationConfig).length > 0)
     await folder.json("generation_config.json", model.generationConfig);
   const { tokenizer } = model;

@@ -35,6 +35,8 @@ export interface ModelDefinition {
   contextLength(config: RawConfig): number;
   /** Whether the body can be used by itself, for its features. @defaultValue true */
   readonly bodyAlone?: boolean;
+  /** Keys of a config whose numbers transformers takes only with a decimal point. */
+  readonly decimals?: readonly string[];
   /** Keys of a saved config that are to be so, whatever was read and merged. */
   savedConfig?(config: RawConfig): Readonly<Record<string, unknown>>;
 }

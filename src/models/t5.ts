@@ -140,6 +140,7 @@ export const t5 = defineModel({
   // Distances have no end: beyond the last bucket they all count the same.
   contextLength: () => Infinity,
   bodyAlone: false,
+  decimals: ["initializer_factor", "layer_norm_epsilon"],
   // A merge may take tied weights apart, which the files show by themselves, and must not change the scale.
   savedConfig: (config) => ({
     scale_decoder_outputs: scalesOutputs(config),

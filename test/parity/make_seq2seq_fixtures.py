@@ -203,8 +203,12 @@ def check(path, logits, case):
     adapter = (Path(path) / "adapter_config.json").exists()
     model = AutoModelForSeq2SeqLM.from_pretrained(folder / "model" if adapter else path, dtype=torch.float32)
     model = (PeftModel.from_pretrained(model, path) if adapter else model).eval()
+    # No labels: a loaded AdaLoRA that is not trained cannot add its penalty to a loss.
+    decoder = model.get_base_model() if adapter else model
+    inputs = dict(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
+                  decoder_input_ids=decoder._shift_right(batch["labels"]))
     with torch.no_grad():
-        ours = model(**batch).logits
+        ours = model(**inputs).logits
     lengths = [max(i for i, label in enumerate(row) if label != -100) + 1 for row in batch["labels"].tolist()]
     gap = max((ours[row, :n] - load_file(logits)["logits"][row, :n]).abs().max().item() for row, n in enumerate(lengths))
     print(f"{path}: largest difference {gap:.1e}")

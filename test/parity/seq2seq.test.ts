@@ -221,6 +221,8 @@ describe.each(["t5", "t5-v1_1"])("%s", (name) => {
         expectClose("merged", await scores(merged, facts.batch), expected, { absolute: 5e-4 });
         const out = join(temporary, `${name}-${method}-${activationBytes}`);
         await merged.savePretrained(out);
+        // Python refuses a whole number there.
+        expect(readFileSync(join(out, "config.json"), "utf8")).toContain('"initializer_factor": 1.0,');
         const { base: again } = await open(name, { model: out });
         expectClose("opened again", await scores(again, facts.batch), expected, { absolute: 5e-4 });
         await again.close();
