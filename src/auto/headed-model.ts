@@ -2,7 +2,7 @@ import type { HostTensor } from "../base/host-tensor.js";
 import type { Answers } from "./answers.js";
 import type { SummedLoss } from "../nn/task-loss.js";
 import { TaskHead } from "../nn/task-head.js";
-import { type PackedTokens, packTokens, type TokenInputs } from "../text/collate.js";
+import { type LabelledTokens, type PackedTokens, packTokens, type TokenInputs } from "../text/collate.js";
 import {
   type BackwardOptions,
   type BackwardOutput,
@@ -64,10 +64,18 @@ export abstract class HeadedModel<
     return Array.from({ length: this.config.labelCount() }, (_, i) => String(named[i] ?? `LABEL_${i}`));
   }
 
-  #prepare(inputs: Inputs): PreparedBatch {
+  #tokens(inputs: Inputs): PackedTokens {
     this.assertOpen();
     const vocabularySize = this.module.inputEmbedding?.vocabularySize ?? Infinity;
-    const packed = packTokens(inputs, { vocabularySize, maxLength: this.contextLength });
+    return packTokens(inputs, { vocabularySize, maxLength: this.contextLength });
+  }
+
+  override pack(inputs: Inputs): LabelledTokens {
+    return this.#tokens(inputs);
+  }
+
+  #prepare(inputs: Inputs): PreparedBatch {
+    const packed = this.#tokens(inputs);
     return { packed, rows: readRows(this.module.reads, packed), judge: this.judge(inputs, packed) };
   }
 

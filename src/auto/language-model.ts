@@ -46,7 +46,7 @@ export abstract class LanguageModel<Inputs extends TokenInputs = TokenInputs> ex
   }
 
   /** A batch without padding, with what is to be predicted. */
-  abstract pack(batch: Inputs | PackedBatch): PackedBatch;
+  abstract override pack(batch: Inputs | PackedBatch): PackedBatch;
 
   /**
    * A conversation as the tokens that the model is asked with, the tokens of its own chat template where it has one.

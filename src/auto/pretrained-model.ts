@@ -7,7 +7,7 @@ import type { RawConfig } from "../nn/raw-config.js";
 import { virtualTokensOf } from "../nn/virtual-tokens.js";
 import { Runner, type RunnerOptions } from "../nn/runner.js";
 import type { Engine } from "../runtime/engine.js";
-import type { PackedBatch, TaskBatch } from "../text/collate.js";
+import type { LabelledTokens, PackedBatch, TaskBatch } from "../text/collate.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Answers } from "./answers.js";
 import type { WeightDType } from "./load-weights.js";
@@ -97,6 +97,9 @@ export abstract class PretrainedModel {
     this.generationConfig = parts.generationConfig ?? {};
     this.runner = new Runner(parts.module, parts.engine, parts.runner);
   }
+
+  /** A batch as it is run: without padding. */
+  abstract pack(batch: TaskBatch | PackedBatch): LabelledTokens;
 
   /** Output, and the mean loss where there are labels, without dropout and without gradients. */
   abstract forward(batch: TaskBatch | PackedBatch, options?: ForwardOptions): Promise<ModelOutput>;

@@ -1,6 +1,6 @@
 import { ShapeError } from "../base/errors.js";
 import { crossEntropyLoss } from "../nn/task-loss.js";
-import { type Batch, type PackedTokens, tokenLabels } from "../text/collate.js";
+import { type Batch, type LabelledTokens, type PackedTokens, tokenLabels } from "../text/collate.js";
 import { likeliest } from "./answers.js";
 import { HeadedModel, type Judge, padScores, type PreparedBatch } from "./headed-model.js";
 import type { ModelOutput, PlainTensor } from "./pretrained-model.js";
@@ -13,6 +13,14 @@ export interface TokenClassifierOutput extends ModelOutput {
 /** Classifies every token. */
 export class TokenClassifier extends HeadedModel<Batch, TokenClassifierOutput> {
   readonly taskType = "TOKEN_CLS";
+
+  override pack(inputs: Batch): LabelledTokens {
+    const packed = super.pack(inputs);
+    const { inputIds, labels } = inputs;
+    return labels === undefined
+      ? packed
+      : { ...packed, labels: Int32Array.from(tokenLabels(packed, inputIds, labels)) };
+  }
 
   protected override judge(inputs: Batch, packed: PackedTokens): Judge | undefined {
     if (inputs.labels === undefined) return undefined;

@@ -29,14 +29,14 @@ export interface StepFacts {
   readonly totalSteps?: number | undefined;
 }
 
-/** Rows that reach a module: (N, width), those of all tokens of a batch, without padding. */
+/** Rows that reach a module: (N, width), those of all tokens of a batch or of its source, without padding. */
 export interface InputRows {
   /** Written over when the call returns. */
   readonly data: Float32Array;
   readonly width: number;
   /** Tokens of row i of the batch are rowOffsets[i] … rowOffsets[i + 1] − 1. */
   readonly rowOffsets: Int32Array;
-  /** Labels of the tokens; absent where the batch has none, or has them for whole rows. */
+  /** Labels of the tokens; absent where the batch has none, or has them for whole rows, and for the tokens of a source. */
   readonly labels?: Int32Array | undefined;
 }
 

@@ -1,6 +1,7 @@
 import type { Value } from "../graph/value.js";
 import type { HostTensor } from "../base/host-tensor.js";
 import type { Module } from "./module.js";
+import type { Over } from "./stage.js";
 import type { TracedStage } from "./token-program.js";
 
 /** Somebody who looks at the rows that reach modules, while a batch is run. */
@@ -9,9 +10,10 @@ export interface Observer {
   /**
    * Called once for all modules that read the same rows.
    *
-   * @param rows - (N, in), of all tokens of the batch; they are written over when this returns.
+   * @param rows - (N, in), of all tokens of the batch or of its source; they are written over when this returns.
+   * @param over - which of the two.
    */
-  take(modules: readonly Module[], rows: HostTensor): void;
+  take(modules: readonly Module[], rows: HostTensor, over: Over): void;
 }
 
 /** Modules of a stage that read one stream or value. */

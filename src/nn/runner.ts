@@ -204,7 +204,7 @@ export class Pass {
       if (stage.kind === "tokens") {
         await this.#forwardTokens(stage, next);
         for (const { modules, slot } of stage.observed)
-          this.options.observer?.take(modules, this.#slots.get(slot)!);
+          this.options.observer?.take(modules, this.#slots.get(slot)!, stage.over);
       } else {
         await this.#forwardAttention(stage);
       }

@@ -1,8 +1,13 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fixturesFolder } from "../../test/support/fixture.js";
-import { AutoModelForCausalLM, AutoModelForSequenceClassification } from "../auto/auto-model.js";
+import {
+  AutoModelForCausalLM,
+  AutoModelForSeq2SeqLM,
+  AutoModelForSequenceClassification,
+} from "../auto/auto-model.js";
 import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { Random } from "../base/random.js";
 import type { PeftConfig } from "../methods/index.js";
 import { defineMethod, type InputRows } from "../methods/method.js";
@@ -30,11 +35,17 @@ function batches(count: number, rows = 4, length = 12): TaskBatch[] {
 }
 
 const eva = { peftType: "LORA", r: 4, targetModules: ["q_proj", "v_proj"], initLoraWeights: "eva" } as const;
-const messageOf = (config: PeftConfig, options: CalibratedAttachOptions = {}): Promise<string> =>
-  getPeftModel(base, config, options).then(
+const messageOfAt = (
+  model: PretrainedModel,
+  config: PeftConfig,
+  options: CalibratedAttachOptions,
+): Promise<string> =>
+  getPeftModel(model, config, options).then(
     () => "it was taken",
     (error: unknown) => (error as Error).message,
   );
+const messageOf = (config: PeftConfig, options: CalibratedAttachOptions = {}): Promise<string> =>
+  messageOfAt(base, config, options);
 
 describe("batches that are not there, or not enough", () => {
   test("none were given", async () => {
@@ -265,4 +276,38 @@ test("a method of another package looks at what reaches its modules", async () =
     first!.path.length,
   );
   model.deleteAdapter("default");
+});
+
+test("an encoder reads the source and its decoder the answer, each with rows of its own", async () => {
+  const t5 = await AutoModelForSeq2SeqLM.fromPretrained(join(fixturesFolder, "seq2seq/t5/model"));
+  const batch = {
+    inputIds: [
+      [5, 6, 7, 8],
+      [9, 10, 11],
+    ],
+    labels: [
+      [3, 4],
+      [5, 1],
+    ],
+  };
+  const corda = { peftType: "LORA", r: 2, targetModules: ["q", "v"], initLoraWeights: "corda" } as const;
+  const model = await getPeftModel(t5, corda, { calibration: [batch] });
+  // Every place got a start from what it reads: B A is a part of the weight, and none is zero.
+  for (const [key, { data }] of model.adapter().tensors)
+    expect(
+      data.some((value) => value !== 0),
+      key,
+    ).toBe(true);
+  const { loss } = await model.forward(batch);
+  model.deleteAdapter("default");
+  expect(loss).toBeCloseTo((await t5.forward(batch)).loss!, 4);
+
+  const few = await messageOfAt(t5, { ...corda, initLoraWeights: "eva", r: 4 }, { calibration: [batch] });
+  expect(few).toMatchInlineSnapshot(`
+    "The batches have 7 tokens that count (those whose label is not -100); initLoraWeights: eva needs 8 or more to find 8 directions (r · rho).
+    fix: more rows in calibration
+     or: a smaller r, or evaConfig: { rho: 1 }
+     or: evaConfig: { useLabelMask: false }"
+  `);
+  await t5.close();
 });

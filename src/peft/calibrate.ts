@@ -8,13 +8,8 @@ import type { Module } from "../nn/module.js";
 import type { Observer } from "../nn/observe.js";
 import { Parameter } from "../nn/parameter.js";
 import type { Attachment, LinearSite } from "../nn/site.js";
-import {
-  type PackedBatch,
-  type PackedTokens,
-  packTokens,
-  type TaskBatch,
-  tokenLabels,
-} from "../text/collate.js";
+import { tokensOver } from "../nn/stage.js";
+import type { LabelledTokens, PackedBatch, TaskBatch } from "../text/collate.js";
 import { type AdapterPlan, type PeftWarning, planAdapter } from "./adapter-plan.js";
 import { placeAt } from "./adapter-report.js";
 import { findMethod } from "./method-registry.js";
@@ -63,26 +58,6 @@ export function calibrationMissing({ reason }: Calibration): ConfigError {
   });
 }
 
-/** Labels of the tokens of a batch, where it has one for each. */
-function labelsOf(base: PretrainedModel, batch: TaskBatch, packed: PackedTokens): Int32Array | undefined {
-  const { labels, inputIds } = batch;
-  const each = base.taskType === "CAUSAL_LM" || base.taskType === "TOKEN_CLS";
-  return each && labels !== undefined
-    ? Int32Array.from(tokenLabels(packed, inputIds, labels as TaskBatch["inputIds"]))
-    : undefined;
-}
-
-/** A batch without padding, with the labels of its tokens where it has any. */
-function packed(
-  base: PretrainedModel,
-  batch: CalibrationBatch,
-): PackedTokens & Pick<Partial<PackedBatch>, "labels"> {
-  if ("rowOffsets" in batch) return batch;
-  const vocabularySize = base.module.inputEmbedding?.vocabularySize ?? Infinity;
-  const tokens = packTokens(batch, { vocabularySize, maxLength: base.contextLength });
-  return { ...tokens, labels: labelsOf(base, batch, tokens) };
-}
-
 /** Runs the batches forward and shows what reaches the places. */
 async function readInputs(
   base: PretrainedModel,
@@ -92,20 +67,22 @@ async function readInputs(
 ): Promise<void> {
   const places = new Map<Module, Place>(calibration.places.map((place) => [place.site.module, place]));
   const unseen = new Set(calibration.places);
-  let current: ReturnType<typeof packed>;
+  let current: LabelledTokens;
   const observer: Observer = {
     modules: new Set(places.keys()),
-    take(modules, { data, dims }) {
+    take(modules, { data, dims }, over) {
       const here = modules.map((module) => places.get(module)!);
       for (const place of here) unseen.delete(place);
-      const { rowOffsets, labels } = current;
+      const { rowOffsets } = tokensOver(current, over)!;
+      // A source is read, and nothing of it predicted.
+      const labels = over === "batch" ? current.labels : undefined;
       calibration.inputs?.(here, { data: data as Float32Array, width: dims[1]!, rowOffsets, labels });
     },
   };
   for (let round = 0; ; round += 1) {
     for (const batch of batches) {
       if (calibration.enough?.(round) === true) return;
-      current = packed(base, batch);
+      current = "rowOffsets" in batch ? batch : base.pack(batch);
       const pass = await base.runner.forward(current, { observer, signal });
       pass.release();
       if (unseen.size > 0) throw notReached(calibration, [...unseen]);

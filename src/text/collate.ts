@@ -51,8 +51,13 @@ export interface PackedTokens {
   readonly source?: PackedTokens | undefined;
 }
 
+/** Tokens without padding, each with its label where the batch has one for each. */
+export interface LabelledTokens extends PackedTokens {
+  readonly labels?: Int32Array | undefined;
+}
+
 /** A batch without padding, with what the head has to predict. */
-export interface PackedBatch extends PackedTokens {
+export interface PackedBatch extends LabelledTokens {
   /** Labels of the tokens, where the batch has any. */
   readonly labels: Int32Array | undefined;
   /** Tokens whose next token is to be predicted, and what it is. */
