@@ -24,9 +24,7 @@ function savedRoots(modules: readonly ListedModule[], save: OptionHits): (string
   });
 }
 
-// Shared by the many modules that have nothing of their own.
 const NOTHING: Readonly<Record<string, number>> = {};
-const NO_USES: readonly EntryUse[] = [];
 
 const use = (option: string, { label, mode }: ParsedEntry): EntryUse => ({ option, entry: label, mode });
 
@@ -95,11 +93,11 @@ function countEntries(modules: readonly ModuleMatch[], options: readonly OptionH
 }
 
 /** Values that replace options at a module: those of the keys that name it. */
-function valuesAt(i: number, lookup: Lookup): Readonly<Record<string, number>> {
-  let values = NOTHING;
+function valuesAt(i: number, lookup: Lookup): Record<string, number> {
+  const values: Record<string, number> = {};
   for (const { hits, replaces, valueOf } of lookup.patterns) {
-    const entry = hits[i]?.[0];
-    if (entry !== undefined) values = { ...values, [replaces]: valueOf(entry) };
+    const [entry] = hits[i] ?? [];
+    if (entry !== undefined) values[replaces] = valueOf(entry);
   }
   return values;
 }
@@ -144,16 +142,12 @@ export function buildReport(modules: readonly ListedModule[], settings: MatchSet
   const options = [lookup.targets, lookup.exclude, lookup.save, ...lookup.patterns];
   const used = options.map(({ option, entries, hits }) => ({
     hits,
-    uses: new Map(entries.map((entry) => [entry, [use(option, entry)] as const])),
+    uses: new Map(entries.map((entry) => [entry, use(option, entry)])),
   }));
   const looked = modules.map((module, i): ModuleMatch => {
     const [status, why] = stateOf(i, module, lookup, settings, { root: roots[i], layers, lists });
-    let matchedBy: readonly EntryUse[] = NO_USES;
-    for (const { hits, uses } of used)
-      for (const entry of hits[i] ?? []) {
-        const alone = uses.get(entry)!;
-        matchedBy = matchedBy === NO_USES ? alone : [...matchedBy, ...alone];
-      }
+    const matchedBy: EntryUse[] = [];
+    for (const { hits, uses } of used) for (const entry of hits[i] ?? []) matchedBy.push(uses.get(entry)!);
     const values = status === "adapted" ? (settings.valuesAt?.(module) ?? valuesAt(i, lookup)) : NOTHING;
     const adapter =
       status === "adapted"

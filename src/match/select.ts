@@ -43,34 +43,30 @@ function scopeHits(entry: ParsedEntry, modules: readonly ListedModule[]): number
   });
 }
 
-type Alone = readonly [ParsedEntry];
-
 /** Which entries name which modules. */
 export function select(entries: readonly ParsedEntry[], modules: readonly ListedModule[]): Hits {
-  const hits: (readonly ParsedEntry[] | undefined)[] = [];
+  const hits: ParsedEntry[][] = [];
   hits.length = modules.length;
   if (entries.length === 0) return hits;
-  // Most modules are named by one entry: these share the list that holds it.
-  const add = (i: number, alone: Alone): void => {
+  const add = (i: number, entry: ParsedEntry): void => {
     const here = hits[i];
-    if (here === undefined) hits[i] = alone;
-    else if (!here.includes(alone[0])) hits[i] = [...here, alone[0]];
+    if (here === undefined) hits[i] = [entry];
+    else if (!here.includes(entry)) here.push(entry);
   };
-  const trie = new PathTrie<Alone>();
-  const tests: Alone[] = [];
+  const trie = new PathTrie<ParsedEntry>();
+  const tests: ParsedEntry[] = [];
   for (const entry of entries) {
-    const alone: Alone = [entry];
-    if (entry.path !== undefined) trie.add(entry.path, alone);
-    else if (entry.scope !== undefined) for (const i of scopeHits(entry, modules)) add(i, alone);
-    else tests.push(alone);
+    if (entry.path !== undefined) trie.add(entry.path, entry);
+    else if (entry.scope !== undefined) for (const i of scopeHits(entry, modules)) add(i, entry);
+    else tests.push(entry);
   }
   let place = 0;
-  const found = (alone: Alone): void => add(place, alone);
+  const found = (entry: ParsedEntry): void => add(place, entry);
   for (const { name, kind } of modules) {
     trie.find(name, found);
-    for (const alone of tests) {
-      const [{ regex, kinds }] = alone;
-      if (regex?.test(name) === true || (kind !== undefined && kinds?.has(kind) === true)) add(place, alone);
+    for (const entry of tests) {
+      if (entry.regex?.test(name) === true || (kind !== undefined && entry.kinds?.has(kind) === true))
+        add(place, entry);
     }
     place += 1;
   }
