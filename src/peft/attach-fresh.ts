@@ -3,7 +3,8 @@ import type { PeftConfig } from "../methods/index.js";
 import { attachAdapter, prepareConfig } from "./adapter.js";
 import { type PeftWarning, planAdapter } from "./adapter-plan.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
-import { type CalibrationBatches, calibrationMissing, calibrationOf } from "./calibrate.js";
+import { type Calibrated, type CalibrationBatches, calibrationMissing, calibrationOf } from "./calibrate.js";
+import { findMethod } from "./method-registry.js";
 import { attachToModel, isForModel } from "./model-adapter.js";
 
 export interface AttachOptions {
@@ -31,16 +32,19 @@ export function attachFresh(
     readonly name: string;
     readonly seed: number;
     /** What was found out about the data. */
-    readonly found?: ReadonlyMap<string, unknown> | undefined;
+    readonly calibrated?: Calibrated | undefined;
   },
 ): { readonly adapter: AttachedAdapter; readonly warnings: readonly PeftWarning[] } {
+  const { name, seed, calibrated } = start;
   const tables = base.definition.defaultTargets;
-  const { method, resolved } = prepareConfig(config, tables, { source: config.peftType });
-  if (isForModel(method)) return { adapter: attachToModel(base, method, resolved, start), warnings: [] };
-  const plan = planAdapter(base, config);
-  const calibration = start.found === undefined ? calibrationOf(plan) : undefined;
+  if (isForModel(findMethod(config.peftType))) {
+    const { method, resolved } = prepareConfig(config, tables, { source: config.peftType });
+    return { adapter: attachToModel(base, method, resolved, { name, seed }), warnings: [] };
+  }
+  const plan = calibrated?.plan ?? planAdapter(base, config);
+  const calibration = calibrated === undefined ? calibrationOf(plan) : undefined;
   if (calibration !== undefined) throw calibrationMissing(calibration);
   const { report, subject, matches, warnings } = plan;
-  const options = { ...start, tables, report, subject, root: base.module };
+  const options = { name, seed, found: calibrated?.found, tables, report, subject, root: base.module };
   return { adapter: attachAdapter(plan.method, plan.config, matches, options), warnings };
 }

@@ -27,6 +27,8 @@ export type CalibrationBatches =
 /** A config that data have settled, and what was found out. */
 export interface Calibrated {
   readonly config: PeftConfig;
+  /** What attaching it will do; absent where data changed the config, and for a method of the model as a whole. */
+  readonly plan?: AdapterPlan | undefined;
   readonly found: ReadonlyMap<string, unknown>;
   readonly warnings: readonly PeftWarning[];
 }
@@ -182,7 +184,7 @@ export async function calibrate(
   const plan = isForModel(findMethod(config.peftType)) ? undefined : planAdapter(base, config);
   const calibration = plan && calibrationOf(plan);
   if (plan === undefined || calibration === undefined)
-    return { config, found: new Map(), warnings: unused(given, config) };
+    return { config, plan, found: new Map(), warnings: unused(given, config) };
   if (given === undefined) throw calibrationMissing(calibration);
   const batches: CalibrationBatch[] = [];
   for await (const batch of typeof given === "function" ? given() : given) batches.push(batch);

@@ -12,7 +12,7 @@ import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
 import type { PeftWarning } from "./adapter-plan.js";
 import { attachFresh, type AttachOptions, type CalibratedAttachOptions } from "./attach-fresh.js";
 import { type AttachedAdapter, detach, wrappedName } from "./attached-adapter.js";
-import { calibrate } from "./calibrate.js";
+import { calibrate, type Calibrated } from "./calibrate.js";
 import { loadAdapterFolder } from "./load-adapter.js";
 import { mergeAdapter } from "./merge.js";
 import { assertMergeable } from "./model-adapter.js";
@@ -91,7 +91,7 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     const { calibration, signal, adapterName = "default" } = options;
     checkAdapterName(adapterName, this.adapterNames);
     const settled = await this.withoutAdapter(() => calibrate(this.base, config, calibration, { signal }));
-    const adapter = this.#add(settled.config, options, settled.found);
+    const adapter = this.#add(settled.config, options, settled);
     this.warnings.push(...settled.warnings);
     return adapter;
   }
@@ -99,10 +99,10 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   #add(
     config: PeftConfig,
     { adapterName = "default", seed = 0 }: AttachOptions,
-    found?: ReadonlyMap<string, unknown>,
+    calibrated?: Calibrated,
   ): AttachedAdapter {
     checkAdapterName(adapterName, this.adapterNames);
-    const { adapter, warnings } = attachFresh(this.base, config, { name: adapterName, seed, found });
+    const { adapter, warnings } = attachFresh(this.base, config, { name: adapterName, seed, calibrated });
     this.#adapters.set(adapterName, adapter);
     this.warnings.push(...warnings);
     this.setAdapter(adapterName);
