@@ -1,6 +1,7 @@
 import type { Supervision } from "../nn/language-head.js";
 import { type Batch, packBatch, type PackedBatch } from "../text/collate.js";
 import { IGNORED } from "../text/encode-example.js";
+import { joinMessages } from "../text/join-messages.js";
 import type { Message, Tokenizer } from "../text/tokenizer.js";
 import { type GenerationStart, LanguageModel, type LanguageOutput } from "./language-model.js";
 
@@ -29,7 +30,7 @@ export class CausalLanguageModel extends LanguageModel<Batch> {
     { raw = false }: { readonly raw?: boolean } = {},
   ): number[] {
     if (raw || tokenizer.chatTemplate === undefined) {
-      return tokenizer.encode(messages.map(({ content }) => content).join("\n"));
+      return tokenizer.encode(joinMessages(messages));
     }
     const text = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
     return tokenizer.encode(text, { addSpecialTokens: false });

@@ -1,7 +1,7 @@
 import { LanguageHead, type Supervision } from "../nn/language-head.js";
 import type { PackedBatch, PackedTokens, TokenInputs } from "../text/collate.js";
 import type { Message, Tokenizer } from "../text/tokenizer.js";
-import { type Answers, likeliest } from "./answers.js";
+import type { Answers } from "./answers.js";
 import {
   type BackwardOptions,
   type BackwardOutput,
@@ -162,11 +162,4 @@ export abstract class LanguageModel<Inputs extends TokenInputs = TokenInputs> ex
       pass.release();
     }
   }
-}
-
-/** The likeliest token of every row of scores (R, V). */
-export function likeliestTokens(scores: Float32Array, vocabularySize: number): number[] {
-  return Array.from({ length: scores.length / vocabularySize }, (_, i) =>
-    likeliest(scores, i * vocabularySize, vocabularySize),
-  );
 }

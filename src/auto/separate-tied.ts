@@ -5,8 +5,7 @@ import { Parameter } from "../nn/parameter.js";
 interface Holder {
   readonly module: Module;
   readonly attribute: string;
-  /** Its tensor in the file. */
-  readonly stored: string;
+  readonly name: string;
 }
 
 function sameElements(checkpoint: Checkpoint, first: string, second: string): boolean {
@@ -32,12 +31,16 @@ export function separateTied(
   const holders = new Map<Parameter, Holder[]>();
   for (const [path, module] of namedModules(root)) {
     for (const [attribute, parameter] of ownParameters(module)) {
-      const stored = storedName(path === "" ? attribute : `${path}.${attribute}`);
-      if (stored !== undefined)
-        holders.set(parameter, [...(holders.get(parameter) ?? []), { module, attribute, stored }]);
+      const name = path === "" ? attribute : `${path}.${attribute}`;
+      holders.set(parameter, [...(holders.get(parameter) ?? []), { module, attribute, name }]);
     }
   }
-  for (const [parameter, [first, ...others]] of holders) {
+  for (const [parameter, sharing] of holders) {
+    if (sharing.length === 1) continue;
+    const [first, ...others] = sharing.flatMap((holder) => {
+      const stored = storedName(holder.name);
+      return stored === undefined ? [] : [{ ...holder, stored }];
+    });
     for (const { module, attribute, stored } of others) {
       if (stored === first!.stored || sameElements(checkpoint, first!.stored, stored)) continue;
       setOwnParameter(module, attribute, new Parameter(parameter.shape));

@@ -1,10 +1,18 @@
 import type { PackedBatch } from "../text/collate.js";
 import { packSeq2Seq, type Seq2SeqBatch } from "../text/collate-seq2seq.js";
 import { IGNORED } from "../text/encode-example.js";
-import { encodeWithEnd, joinMessages } from "../text/seq2seq-dataset.js";
+import { joinMessages } from "../text/join-messages.js";
+import { encodeWithEnd } from "../text/seq2seq-dataset.js";
 import type { Message, Tokenizer } from "../text/tokenizer.js";
-import type { Answers } from "./answers.js";
-import { type GenerationStart, LanguageModel, likeliestTokens } from "./language-model.js";
+import { type Answers, likeliest } from "./answers.js";
+import { type GenerationStart, LanguageModel } from "./language-model.js";
+
+/** The likeliest token of every row of scores (R, V). */
+function likeliestTokens(scores: Float32Array, vocabularySize: number): number[] {
+  return Array.from({ length: scores.length / vocabularySize }, (_, i) =>
+    likeliest(scores, i * vocabularySize, vocabularySize),
+  );
+}
 
 /**
  * An encoder with a decoder that writes answers.

@@ -24,8 +24,6 @@ export interface OptionGroup {
   readonly options: Options;
   /** Keys that Hugging Face writes there and nothing here has a use for, with the value that they are written with. */
   readonly inert: Readonly<Record<string, unknown>>;
-  /** What files hold where the group is left out. */
-  readonly absent: unknown;
 }
 
 export type Options = Readonly<Record<string, Option<unknown>>>;
@@ -220,13 +218,12 @@ export function optionGroup<const O extends Options>(spec: {
   readonly options: O;
   readonly doc: string;
   readonly inert?: Readonly<Record<string, unknown>>;
-  readonly absent?: unknown;
 }): Option<Partial<OptionValues<O>> | undefined> {
-  const { options, doc, inert = {}, absent = null } = spec;
+  const { options, doc, inert = {} } = spec;
   const schema = z.record(z.string(), z.unknown()).optional() as z.ZodType<
     Partial<OptionValues<O>> | undefined
   >;
-  const group = { options, inert, absent };
+  const group = { options, inert };
   return { schema, default: undefined, doc, placeholder: "<json>", fromText: fromJson, group };
 }
 
@@ -250,8 +247,8 @@ export function groupKeys({ inert }: OptionGroup, given: Readonly<Record<string,
 }
 
 /** A group as files have it. */
-export function groupInFile({ options, inert, absent }: OptionGroup, given: unknown): unknown {
-  if (given === undefined) return absent;
+export function groupInFile({ options, inert }: OptionGroup, given: unknown): unknown {
+  if (given === undefined) return null;
   const values = groupValues(options, given as OptionRecord);
   const entries = Object.entries(values).map(([key, value]) => [toSnakeCase(key), value ?? null]);
   return { ...inert, ...Object.fromEntries(entries) };

@@ -11,7 +11,7 @@ import { ConfigError } from "../base/errors.js";
 import { openCheckpoint } from "../files/checkpoint.js";
 import { resolveModel } from "../files/hub.js";
 import { readJsonObject } from "../files/json-file.js";
-import { type TaskType, taskOfCheckpoint } from "../models/model.js";
+import { type TaskType, taskOfCheckpoint, writesText } from "../models/model.js";
 import { PeftModel } from "../peft/peft-model.js";
 import { modelPath } from "./embedded.js";
 import type { Terminal } from "./terminal.js";
@@ -89,7 +89,7 @@ export async function openModel(
 
 /** The command that puts a model of a task to use. */
 export const useCommand = (task: TaskType): "generate" | "predict" =>
-  task === "CAUSAL_LM" || task === "SEQ_2_SEQ_LM" ? "generate" : "predict";
+  writesText(task) ? "generate" : "predict";
 
 /**
  * Opens a model that writes text.

@@ -110,8 +110,9 @@ export const train = defineCommand({
       const config = { peftType: run["peftType"], ...settings.method } as PeftConfig;
       let encoded: TrainingData | undefined;
       const encode = (): TrainingData => {
+        if (encoded !== undefined) return encoded;
         const before = performance.now();
-        encoded ??= encodeTrainingRows(rows, run, tokenizer, base.contextLength);
+        encoded = encodeTrainingRows(rows, run, tokenizer, base.contextLength);
         profile?.profiler.record("reading and tokenising", before);
         return encoded;
       };

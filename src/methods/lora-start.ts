@@ -110,16 +110,10 @@ export const groupsOfStarts: Readonly<Record<keyof typeof startOptions, string>>
 };
 
 /** Words that `initLoraWeights` takes beside true and false. */
-export const startNames = [
-  "gaussian",
-  "orthogonal",
-  "pissa",
-  "olora",
-  "eva",
-  "corda",
-  "lora_ga",
-  "mica",
-] as const;
+export const startNames = Object.keys(starts).filter((name) => !/^(true|false)$/.test(name)) as Exclude<
+  keyof typeof starts,
+  "true" | "false"
+>[];
 
 /** `pissa_niter_N`: N rough iterations instead of the whole decomposition. */
 export const PISSA_ITERATIONS = /^pissa_niter_(\d+)$/;

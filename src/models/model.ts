@@ -76,9 +76,11 @@ export const TASK_FLAGS = {
   "question-ans": "QUESTION_ANS",
 } as const satisfies Readonly<Record<string, TaskType>>;
 
+/** Whether a model of this task writes text, with a head that it was trained with. */
+export const writesText = (task: TaskType): boolean => task === "CAUSAL_LM" || task === "SEQ_2_SEQ_LM";
+
 /** The head that a model of no given task gets: one for language where there is one. */
-const usualTask = (tasks: readonly TaskType[]): TaskType =>
-  tasks.find((task) => task === "CAUSAL_LM" || task === "SEQ_2_SEQ_LM") ?? "FEATURE_EXTRACTION";
+const usualTask = (tasks: readonly TaskType[]): TaskType => tasks.find(writesText) ?? "FEATURE_EXTRACTION";
 
 /** What to write instead of a task that an architecture has no head for. */
 function taskCure(definition: ModelDefinition): string {

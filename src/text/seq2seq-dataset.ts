@@ -2,8 +2,9 @@ import { ConfigError } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import { Dataset } from "./dataset.js";
 import type { EncodedExample } from "./encode-example.js";
+import { joinMessages } from "./join-messages.js";
 import { type Columns, type Example, readExamples, type Row } from "./rows.js";
-import type { Message, Tokenizer } from "./tokenizer.js";
+import type { Tokenizer } from "./tokenizer.js";
 
 export interface Seq2SeqEncodingOptions {
   /** Longest source and longest answer in tokens; what is over is cut off at the end. @defaultValue 1024 */
@@ -17,10 +18,6 @@ export function encodeWithEnd(tokenizer: Tokenizer, text: string): number[] {
   const [end] = tokenizer.eosTokenIds;
   return end === undefined || ids.at(-1) === end ? ids : [...ids, end];
 }
-
-/** A conversation as one text. */
-export const joinMessages = (messages: readonly Message[]): string =>
-  messages.map(({ content }) => content).join("\n");
 
 /** What is asked and what is to be answered; a conversation asks up to the last turn of the assistant. */
 function sourceAndTarget(example: Exclude<Example, { kind: "text" }>): [source: string, target: string] {
