@@ -4,7 +4,8 @@ import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { inputValue, type Value } from "../graph/value.js";
 import { addGradient, int64Tensor, runBound } from "./graph-runner.js";
 import type { Parameter } from "./parameter.js";
-import { type Runner, uniform } from "./runner.js";
+import { uniform } from "./pass-tensors.js";
+import type { Runner } from "./runner.js";
 import type { BoundGraph, Source } from "./token-program.js";
 import { Trace } from "./trace.js";
 

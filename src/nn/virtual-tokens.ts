@@ -1,5 +1,6 @@
 import { ShapeError } from "../base/errors.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import type { BufferPool } from "./buffer-pool.js";
 import { int64Tensor } from "./graph-runner.js";
 import type { ModelSite, VirtualTokens } from "./site.js";
 import type { AttentionStage, Stage, StagedModel, TokenBatch, TokenStage } from "./stage.js";
@@ -144,7 +145,7 @@ export function makeRoom(
 }
 
 /** Rows that stay together: where they start when they are run, and with real tokens first and virtual ones after them. */
-export function rowBlocks({
+function rowBlocks({
   batch: { rowOffsets },
   inserted,
 }: VirtualBatch): { readonly run: number; readonly apart: number; readonly count: number }[] {
@@ -157,4 +158,24 @@ export function rowBlocks({
       { run: run + inserted, apart: run - row * inserted, count: rowOffsets[row + 1]! - run - inserted },
     ];
   }).flat();
+}
+
+/** Rows as they were run, or real tokens first and virtual ones after them; the given tensor goes back. */
+export function reordered(
+  pool: BufferPool,
+  virtual: VirtualBatch,
+  rows: HostTensor,
+  order: "apart" | "run",
+): HostTensor {
+  const width = rows.dims[1]!;
+  const result = pool.acquire("float32", rows.dims);
+  for (const { run, apart, count } of rowBlocks(virtual)) {
+    const [from, to] = order === "apart" ? [run, apart] : [apart, run];
+    (result.data as Float32Array).set(
+      rows.data.subarray(from * width, (from + count) * width) as Float32Array,
+      to * width,
+    );
+  }
+  pool.release(rows);
+  return result;
 }
