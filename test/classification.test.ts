@@ -1,6 +1,4 @@
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
@@ -10,29 +8,16 @@ import {
   getPeftModel,
 } from "../src/index.js";
 import { expectClose } from "./support/close.js";
+import { commandLine } from "./support/command-line.js";
 import { fixturesFolder } from "./support/fixture.js";
 import { tinyTokenizerFiles } from "./support/tiny-tokenizer.js";
 
-const ROOT = join(import.meta.dirname, "..");
-const folder = mkdtempSync(join(tmpdir(), "peft-classification-"));
-const at = (...parts: string[]): string => join(folder, ...parts);
-const clean = (text: string): string => text.replaceAll(folder, "DIR");
-
-function peft(...args: string[]): { code: number | null; out: string; err: string } {
-  const { status, stdout, stderr } = spawnSync("node", [join(ROOT, "bin/peft.js"), ...args], {
-    encoding: "utf8",
-    cwd: folder,
-  });
-  return { code: status, out: clean(stdout), err: clean(stderr) };
-}
+const { folder, at, clean, peft, line } = commandLine("classification");
 
 const write = (name: string, rows: readonly object[]): void =>
   writeFileSync(at(name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 
 const COMMON = "--learning-rate 2e-2 --batch-size 4 --lora-alpha 8";
-
-/** The same with the arguments in a line. */
-const line = (text: string): ReturnType<typeof peft> => peft(...text.split(" "));
 
 beforeAll(async () => {
   const model = await AutoModel.fromConfig(

@@ -1,41 +1,24 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import {
   chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AutoModelForCausalLM, PeftModel } from "../src/index.js";
 import { expectClose } from "./support/close.js";
+import { bin, commandLine } from "./support/command-line.js";
 import { fixturesFolder } from "./support/fixture.js";
 import { tinyTokenizerFiles } from "./support/tiny-tokenizer.js";
 
-const ROOT = join(import.meta.dirname, "..");
-const folder = mkdtempSync(join(tmpdir(), "peft-cli-"));
-const at = (...parts: string[]): string => join(folder, ...parts);
-const bin = join(ROOT, "bin/peft.js");
-
-interface Run {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-const clean = (text: string): string => text.replaceAll(folder, "DIR").replaceAll(ROOT, "ROOT");
-
-function peft(...args: string[]): Run {
-  const { status, stdout, stderr } = spawnSync("node", [bin, ...args], { encoding: "utf8", cwd: folder });
-  return { code: status, out: clean(stdout), err: clean(stderr) };
-}
+const { folder, at, peft } = commandLine("cli");
 
 const write = (name: string, text: string): string => {
   writeFileSync(at(name), text);

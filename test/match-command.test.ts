@@ -1,22 +1,16 @@
-import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import type { MatchReport } from "../src/index.js";
+import { commandLine, type Run } from "./support/command-line.js";
 import { fixturesFolder } from "./support/fixture.js";
 
-const bin = join(import.meta.dirname, "../bin/peft.js");
+const { folder, at, peft } = commandLine("match");
 const model = join(fixturesFolder, "llama/model");
 const adapter = join(fixturesFolder, "llama/adapter");
-const folder = mkdtempSync(join(tmpdir(), "peft-match-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function match(...args: string[]): { code: number | null; out: string; err: string } {
-  const { status, stdout, stderr } = spawnSync("node", [bin, "match", model, ...args], { encoding: "utf8" });
-  const clean = (text: string): string => text.replaceAll(folder, "DIR");
-  return { code: status, out: stdout, err: clean(stderr) };
-}
+const match = (...args: string[]): Run => peft("match", model, ...args);
 
 const adapted = ({ modules }: MatchReport): string[] =>
   modules.filter(({ status }) => status === "adapted").map(({ name }) => name);
@@ -64,7 +58,7 @@ test("--adapter shows what the tensors of a folder hold on to", () => {
 });
 
 test("--adapter tells how the tensors differ from the configuration", () => {
-  const changed = join(folder, "changed");
+  const changed = at("changed");
   cpSync(adapter, changed, { recursive: true });
   const path = join(changed, "adapter_config.json");
   const config = JSON.parse(readFileSync(path, "utf8")) as object;

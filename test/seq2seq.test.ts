@@ -1,6 +1,4 @@
-import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
@@ -10,22 +8,10 @@ import {
   generate,
   getPeftModel,
 } from "../src/index.js";
+import { commandLine } from "./support/command-line.js";
 import { fixturesFolder } from "./support/fixture.js";
 
-const ROOT = join(import.meta.dirname, "..");
-const folder = mkdtempSync(join(tmpdir(), "peft-seq2seq-"));
-const at = (...parts: string[]): string => join(folder, ...parts);
-const clean = (text: string): string => text.replaceAll(folder, "DIR");
-
-function peft(...args: string[]): { code: number | null; out: string; err: string } {
-  const { status, stdout, stderr } = spawnSync("node", [join(ROOT, "bin/peft.js"), ...args], {
-    encoding: "utf8",
-    cwd: folder,
-  });
-  return { code: status, out: clean(stdout), err: clean(stderr) };
-}
-
-const line = (text: string): ReturnType<typeof peft> => peft(...text.split(" "));
+const { folder, at, clean, peft, line } = commandLine("seq2seq");
 
 /** The message of a call that must fail. */
 const messageOf = (work: Promise<unknown>): Promise<string> =>
