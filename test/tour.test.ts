@@ -51,7 +51,7 @@ test("3: gradients are values too", () => {
 
 test("4: a layer asks its trace for parameters", () => {
   const layer = new Linear(3, 5, { bias: true });
-  const t = new Trace(false);
+  const t = new Trace();
   const y = layer.forward(t, t.stream("hidden", 3));
   expect(y.type.shape).toEqual(["N", 5]);
   expect([...t.leaves.values()].map(({ kind }) => kind)).toEqual(["stream", "parameter", "parameter"]);

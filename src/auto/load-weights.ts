@@ -108,10 +108,8 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
     }
     const kept = options.dtype === "auto" ? (dtype as DType) : options.dtype;
     const target: DType = kept === "bfloat16" && !options.bfloat16Inputs ? "float32" : kept;
-    parameter.defer(target, () => {
-      const tensor = checkpoint.read(name);
-      return convertTensor(tensor, target);
-    });
+    const blocks = options.dtype === "auto" ? checkpoint.packed?.(name) : undefined;
+    parameter.defer(target, () => convertTensor(checkpoint.read(name), target), blocks);
   }
   const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));
   if (missing.length > 0 || misshapen.length > 0)

@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import type { HostTensor } from "../base/host-tensor.js";
+import type { StoredBlocks } from "../base/packed-matrix.js";
 import { findTensor } from "./find-tensor.js";
 import { openGguf } from "./gguf.js";
 import { readJsonObject } from "./json-file.js";
@@ -31,6 +32,8 @@ export interface Checkpoint {
     readonly storedAs: string;
   };
   read(name: string): HostTensor;
+  /** How a matrix is kept in blocks that products can use as they are; undefined for all other tensors. */
+  packed?(name: string): StoredBlocks | undefined;
   /** The contents of `config.json`. */
   config(): Record<string, unknown>;
   tokenizerFiles(): TokenizerFiles | undefined;

@@ -12,7 +12,7 @@ export interface BlockType {
 let halves: Float32Array | undefined;
 
 /** A lookup table of all float16 values. */
-function halfTable(): Float32Array {
+export function halfTable(): Float32Array {
   halves ??= Float32Array.from({ length: 65_536 }, (_, bits) => float16Value(bits));
   return halves;
 }
@@ -29,7 +29,7 @@ const blocks =
     for (let at = 0, to = 0; to < out.length; at += bytes, to += values) block(data, at, out, to, half);
   };
 
-const halfAt = (data: Uint8Array, at: number, half: Float32Array): number =>
+export const halfAt = (data: Uint8Array, at: number, half: Float32Array): number =>
   half[data[at]! | (data[at + 1]! << 8)]!;
 const wordAt = (data: Uint8Array, at: number): number =>
   data[at]! | (data[at + 1]! << 8) | (data[at + 2]! << 16) | (data[at + 3]! << 24);
@@ -183,7 +183,11 @@ const q3K: BlockType = {
 };
 
 /** The 6-bit scale and minimum of a group of 32, packed into 12 bytes. */
-function scaleAndMinimum(data: Uint8Array, at: number, group: number): [scale: number, minimum: number] {
+export function scaleAndMinimum(
+  data: Uint8Array,
+  at: number,
+  group: number,
+): [scale: number, minimum: number] {
   if (group < 4) return [data[at + group]! & 63, data[at + group + 4]! & 63];
   return [
     (data[at + group + 4]! & 15) | ((data[at + group - 4]! >> 6) << 4),

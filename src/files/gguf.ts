@@ -1,11 +1,13 @@
 import { CheckpointError, UnsupportedError } from "../base/errors.js";
 import { type HostTensor, elementCount, hostTensor } from "../base/host-tensor.js";
+import { packMatrix, type StoredBlocks } from "../base/packed-matrix.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { blockTypes } from "./gguf-blocks.js";
+import { blockCodes } from "./gguf-codes.js";
 import { findTensor } from "./find-tensor.js";
 import { ggufConfig, ggufGenerationConfig } from "./gguf-config.js";
 import { type GgufHeader, type GgufTensor, readGgufHeader } from "./gguf-header.js";
-import { huggingFaceName, ROPE_DIVISORS, uninterleaveHeads } from "./gguf-names.js";
+import { huggingFaceName, interleavedRow, ROPE_DIVISORS, uninterleaveHeads } from "./gguf-names.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { openMappedFile } from "./mapped-file.js";
 
@@ -126,6 +128,33 @@ export async function openGguf(path: string): Promise<Checkpoint> {
       if (heads !== undefined) data = uninterleaveHeads(data, heads, tensor.shape[1] ?? 1);
       return hostTensor("float32", tensor.shape, data);
     };
+    const packed = (name: string): StoredBlocks | undefined => {
+      const tensor = findTensor(tensors, name, path);
+      const codes = blockCodes[tensor.type];
+      const [rows, width] = tensor.shape;
+      if (codes === undefined || rows === undefined || width === undefined) return undefined;
+      const length = byteLength(tensor, path, file.byteLength);
+      const heads = interleavedHeads(header, tensor.name);
+      const stored = (row: number): number => (heads === undefined ? row : interleavedRow(row, rows / heads));
+      const bytesOf = (row: number): Uint8Array =>
+        file.bytes(tensor.offset + (stored(row) * length) / rows, length / rows);
+      return {
+        packing: codes.packing,
+        read() {
+          const matrix = packMatrix([rows, width], codes.packing, (row, into) =>
+            codes.read(bytesOf(row), into),
+          );
+          file.forget(tensor.offset, length);
+          return matrix;
+        },
+        rows(indices) {
+          const data = new Float32Array(indices.length * width);
+          for (const [i, row] of indices.entries())
+            blockTypes[tensor.type]!.decode(bytesOf(row), data.subarray(i * width, (i + 1) * width));
+          return data;
+        },
+      };
+    };
     let tokenizer: ReturnType<typeof ggufTokenizer> | null = null;
     return {
       path,
@@ -136,6 +165,7 @@ export async function openGguf(path: string): Promise<Checkpoint> {
         return { dtype: "float32", shape, storedAs: blockTypes[type]!.name };
       },
       read,
+      packed,
       config: () => config,
       tokenizerFiles() {
         if (tokenizer === null) tokenizer = ggufTokenizer(header, path);

@@ -26,6 +26,8 @@ export class Embedding extends Module {
 
   forward(t: Trace, ids: Value): Value {
     const embedded = t.adapt(this, ids, (input) => {
+      const stored = t.rowsOfTable(this, input);
+      if (stored !== undefined) return stored;
       // The rows are taken before the cast, so that a half-precision table is never inflated.
       const rows = t.f.gather(t.ownStored(this, "weight"), input);
       return rows.type.dtype === "float32" ? rows : t.f.cast(rows, { to: "float32" });

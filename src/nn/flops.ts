@@ -22,7 +22,7 @@ function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
  */
 export function matmulFlops(graph: Graph): (sizes: Sizes) => number {
   const products = topologicalOrder(graph).flatMap(({ type, node }) => {
-    if (node?.op.name !== "matmul") return [];
+    if (node?.op.name !== "matmul" && node?.op.name !== "packedMatmul") return [];
     const [left] = node.inputs;
     const inner = left!.type.shape.at(node.attrs["transposeA"] === true ? -2 : -1)!;
     return [[...type.shape, inner]];

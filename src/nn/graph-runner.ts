@@ -1,13 +1,14 @@
 import { InternalError } from "../base/errors.js";
+import { packedParts } from "../base/packed-matrix.js";
 import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import type { Parameter } from "./parameter.js";
-import type { SessionCache } from "./session-cache.js";
+import type { GraphConstants, SessionCache } from "./session-cache.js";
 import type { BoundGraph, Source } from "./token-program.js";
 
 /** Finds the tensor of a source that is not a parameter. */
-export type Resolve = (source: Exclude<Source, { kind: "parameter" }>) => HostTensor;
+export type Resolve = (source: Exclude<Source, { kind: "parameter" | "packed" }>) => HostTensor;
 
 /** Numbers of the named sizes that the parameters of a graph bring, such as ranks. */
 export function symbolSizes(bound: BoundGraph): Map<string, number> {
@@ -44,8 +45,8 @@ export async function runBound(
   meanwhile?: () => void,
 ): Promise<void> {
   const session = await compileBound(sessions, bound);
-  const inputs = bound.sources.map((source) =>
-    source.kind === "parameter" ? source.parameter.tensor : resolve(source),
+  const inputs = bound.sources.flatMap((source) =>
+    source.kind === "packed" ? [] : source.kind === "parameter" ? source.parameter.tensor : resolve(source),
   );
   const work = session.run(inputs, outputs, options);
   meanwhile?.();
@@ -58,9 +59,25 @@ const compiled = new WeakMap<BoundGraph, Map<SessionCache, ReturnType<SessionCac
 export function compileBound(sessions: SessionCache, bound: BoundGraph): ReturnType<SessionCache["compile"]> {
   const known = compiled.get(bound) ?? new Map<SessionCache, ReturnType<SessionCache["compile"]>>();
   compiled.set(bound, known);
-  const session = known.get(sessions) ?? sessions.compile(bound.graph);
+  const session = known.get(sessions) ?? sessions.compile(bound.graph, constantsOf(bound));
   known.set(sessions, session);
   return session;
+}
+
+/** The constants of a graph: tensors of matrices in blocks. */
+function constantsOf({ graph, sources }: BoundGraph): GraphConstants | undefined {
+  const packed = sources.flatMap((source, i) =>
+    source.kind === "packed" ? [{ value: graph.inputs[i]!, ...source }] : [],
+  );
+  if (packed.length === 0) return undefined;
+  const parameters = [...new Set(packed.map(({ parameter }) => parameter))];
+  return {
+    owners: parameters,
+    read() {
+      const parts = new Map(parameters.map((one) => [one, packedParts(one.blocks!.read())]));
+      return new Map(packed.map(({ value, parameter, part }) => [value, parts.get(parameter)!.get(part)!]));
+    },
+  };
 }
 
 /** Adds a gradient to what a parameter has. */

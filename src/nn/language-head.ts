@@ -34,7 +34,7 @@ interface LossProgram {
 /** The head of a language model: scores, and the loss with its gradient, in chunks of rows, so that no full scores exist. */
 export class LanguageHead {
   #programs = new Map<string, LossProgram>();
-  #scores: BoundGraph | undefined;
+  readonly #scores = new Map<boolean, BoundGraph>();
   #vocabularySize = 0;
 
   constructor(readonly runner: Runner) {}
@@ -42,23 +42,25 @@ export class LanguageHead {
   /** Must be called when adapters come, go, or change what is trained. */
   invalidate(): void {
     this.#programs.clear();
-    this.#scores = undefined;
+    this.#scores.clear();
   }
 
   #scoreGraph(): BoundGraph {
-    if (this.#scores === undefined) {
-      const { model } = this.runner;
-      const t = new Trace(false);
+    const { model, packed } = this.runner;
+    let scores = this.#scores.get(packed);
+    if (scores === undefined) {
+      const t = new Trace({ packed });
       const x = inputValue("rows", { dtype: "float32", shape: ["R", model.hidden.width] });
       const logits = model.head(t, x);
       this.#vocabularySize = logits.type.shape[1] as number;
       const leaves = [...t.leaves];
-      this.#scores = {
+      scores = {
         graph: { name: "head", inputs: [x, ...leaves.map(([value]) => value)], outputs: [logits] },
         sources: [{ kind: "stream", stream: "rows" }, ...leaves.map(([, leaf]) => leaf)],
       };
+      this.#scores.set(packed, scores);
     }
-    return this.#scores;
+    return scores;
   }
 
   get vocabularySize(): number {
@@ -88,11 +90,12 @@ export class LanguageHead {
   }
 
   #lossProgram(training: boolean, withGradients: boolean, hiddenGradient: boolean): LossProgram {
-    const key = [training, withGradients, hiddenGradient].join();
+    const { packed } = this.runner;
+    const key = [training, withGradients, hiddenGradient, packed].join();
     const known = this.#programs.get(key);
     if (known !== undefined) return known;
     const { model } = this.runner;
-    const t = new Trace(training);
+    const t = new Trace({ training, packed });
     const f = t.f;
     const hidden = inputValue("hidden", { dtype: "float32", shape: ["N", model.hidden.width] });
     const rows = inputValue("rows", { dtype: "int64", shape: ["R"] });

@@ -26,7 +26,7 @@ export class Linear extends Module {
 
   forward(t: Trace, x: Value): Value {
     return t.adapt(this, x, (input) => {
-      const y = t.f.matmul(input, t.own(this, "weight"), { transposeB: true }); // (N, out)
+      const y = t.product(this, input); // (N, out)
       return this.bias === undefined ? y : t.f.add(y, t.own(this, "bias"));
     });
   }

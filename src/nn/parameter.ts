@@ -1,6 +1,7 @@
 import { InternalError } from "../base/errors.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
 import type { DType, Shape, TensorType } from "../base/tensor-type.js";
+import type { StoredBlocks } from "../base/packed-matrix.js";
 import { elementCount, type HostTensor, zeros } from "../base/host-tensor.js";
 
 export interface ParameterOptions {
@@ -25,6 +26,7 @@ export class Parameter {
   #type: TensorType;
   #tensor: HostTensor | undefined;
   #load: (() => HostTensor) | undefined;
+  #blocks: StoredBlocks | undefined;
 
   constructor(shape: readonly number[], options: ParameterOptions = {}) {
     this.shape = shape;
@@ -41,11 +43,21 @@ export class Parameter {
     return elementCount(this.shape);
   }
 
-  /** Says where the elements come from, without reading them yet. */
-  defer(dtype: DType, load: () => HostTensor): void {
+  /**
+   * Says where the elements come from, without reading them yet.
+   *
+   * @param blocks - the same matrix as the file keeps it, where products can use that.
+   */
+  defer(dtype: DType, load: () => HostTensor, blocks?: StoredBlocks): void {
     this.#type = { dtype, shape: this.#type.shape };
     this.#tensor = undefined;
     this.#load = load;
+    this.#blocks = blocks;
+  }
+
+  /** The blocks that the file keeps it in, while it is frozen and nothing was put in their place. */
+  get blocks(): StoredBlocks | undefined {
+    return this.trainable ? undefined : this.#blocks;
   }
 
   /** Takes these elements. */
@@ -58,6 +70,7 @@ export class Parameter {
     this.#type = { dtype: tensor.dtype, shape: this.#type.shape };
     this.#tensor = tensor;
     this.#load = undefined;
+    this.#blocks = undefined;
   }
 
   get loaded(): boolean {

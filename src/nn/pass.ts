@@ -1,7 +1,7 @@
 import { InternalError } from "../base/errors.js";
-import type { HostTensor } from "../base/host-tensor.js";
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { type ActivationPolicy, chooseActivations } from "./activation-policy.js";
-import { addGradient, resolveDims, runBound, symbolSizes } from "./graph-runner.js";
+import { addGradient, type Resolve, resolveDims, runBound, symbolSizes } from "./graph-runner.js";
 import type { KeyValueCache } from "./key-value-cache.js";
 import type { Observer } from "./observe.js";
 import { passTensors, uniform } from "./pass-tensors.js";
@@ -9,7 +9,7 @@ import type { Plan, PlannedAttention, PlannedStage, PlannedTokens, Slot } from "
 import type { Runner } from "./runner.js";
 import { type Over, type TokenBatch, tokensOver } from "./stage.js";
 import { ROWS, TOKENS } from "./trace.js";
-import type { Source, TokenProgram } from "./token-program.js";
+import type { TokenProgram } from "./token-program.js";
 import { reordered, type VirtualBatch } from "./virtual-tokens.js";
 
 export interface PassOptions {
@@ -139,7 +139,7 @@ export class Pass {
     const saved = program.saved.map((type) => this.runner.pool.acquire(type.dtype, resolveDims(type, sizes)));
     this.#saved.set(stage, saved);
     const written = program.writes.map((name) => this.#slots.get(stage.writes[name]!)!);
-    const resolve = (source: Source): HostTensor => this.#resolve(stage, source);
+    const resolve: Resolve = (source) => this.#resolve(stage, source);
     const { sessions } = this.runner;
     const prepare = (): void => this.#prepare(next);
     await runBound(sessions, program.forward, resolve, [...written, ...saved], this.options, prepare);
@@ -152,7 +152,7 @@ export class Pass {
       if (source.kind === "parameter") void source.parameter.tensor;
   }
 
-  #resolve(stage: PlannedTokens, source: Source): HostTensor {
+  #resolve(stage: PlannedTokens, source: Parameters<Resolve>[0]): HostTensor {
     switch (source.kind) {
       case "stream":
         return this.#slots.get(stage.reads[source.stream]!)!;
@@ -171,8 +171,11 @@ export class Pass {
         if (tensor === undefined) throw new InternalError(`The model gives no tensor called ${source.name}.`);
         return tensor;
       }
-      case "parameter":
-        return source.parameter.tensor;
+      case "rows": {
+        const { tokens } = tokensOver(this.batch, stage.over)!;
+        const data = source.parameter.blocks!.rows(tokens);
+        return hostTensor("float32", [tokens.length, source.parameter.shape[1]!], data);
+      }
     }
   }
 
@@ -226,7 +229,7 @@ export class Pass {
         return this.#gradients.get(slot) ?? pool.acquire("float32", this.#slotDims(stage, backward, name));
       });
       const trained = backward.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
-      const resolve = (source: Source): HostTensor => this.#resolve(stage, source);
+      const resolve: Resolve = (source) => this.#resolve(stage, source);
       await runBound(sessions, backward, resolve, [...results, ...trained], this.options);
       for (const [i, name] of backward.streams.entries())
         this.#gradients.set(stage.reads[name]!, results[i]!);

@@ -68,7 +68,13 @@ interface Draft extends PlannedStreams {
 /** Decides which values flow where, and how far down the backward pass has to go. */
 export function makePlan(
   model: StagedModel,
-  options: { training: boolean; gradients: boolean; observed?: ReadonlySet<Module> | undefined },
+  options: {
+    training: boolean;
+    gradients: boolean;
+    /** Whether products use matrices in blocks as they are. */
+    packed: boolean;
+    observed?: ReadonlySet<Module> | undefined;
+  },
 ): Plan {
   const current = new Map<string, Slot>();
   const needy = new Set<Slot>();
@@ -78,7 +84,7 @@ export function makePlan(
   const drafts = modelStages.map((stage): Draft => {
     const { traced, inputs } =
       stage.kind === "tokens"
-        ? withObserved(traceStage(stage, options.training), options.observed ?? NOTHING)
+        ? withObserved(traceStage(stage, options), options.observed ?? NOTHING)
         : { traced: undefined, inputs: [] };
     const attention = stage.kind === "attention" ? stage : undefined;
     const readNames: Record<string, string> =

@@ -22,6 +22,7 @@ export class Runner {
   /** What was decided about activations in the last step with gradients. */
   lastPolicy: ActivationPolicy | undefined;
   #plans = new Map<string, Plan>();
+  #trains = false;
   #observed: { readonly observer: Observer; readonly plan: Plan } | undefined;
 
   constructor(
@@ -39,11 +40,23 @@ export class Runner {
     this.#observed = undefined;
   }
 
+  /** Whether products use matrices in blocks as they are: until the first step of a training, which decodes them once. */
+  get packed(): boolean {
+    return !this.#trains;
+  }
+
+  /** Decoded weights serve all passes from now on; the graphs that have them in blocks are given up. */
+  async #startTraining(): Promise<void> {
+    this.#trains = true;
+    this.#plans.clear();
+    await this.sessions.closeWithConstants();
+  }
+
   plan(options: { training: boolean; gradients: boolean }): Plan {
     const key = `${options.training}/${options.gradients}`;
     let plan = this.#plans.get(key);
     if (plan === undefined) {
-      plan = makePlan(this.model, options);
+      plan = makePlan(this.model, { ...options, packed: this.packed });
       this.#plans.set(key, plan);
     }
     return plan;
@@ -53,7 +66,7 @@ export class Runner {
   #observedPlan(observer: Observer): Plan {
     if (this.#observed?.observer !== observer) {
       const { modules: observed } = observer;
-      const plan = makePlan(this.model, { training: false, gradients: false, observed });
+      const plan = makePlan(this.model, { training: false, gradients: false, packed: false, observed });
       this.#observed = { observer, plan };
     }
     return this.#observed.plan;
@@ -62,6 +75,7 @@ export class Runner {
   /** Runs all stages; the result holds the hidden states, and what the backward pass needs where asked for. */
   async forward(batch: TokenBatch, options: PassOptions = {}): Promise<Pass> {
     const { training = false, gradients = false } = options;
+    if (gradients && !this.#trains) await this.#startTraining();
     const virtual = makeRoom(batch, virtualTokensOf(this.model), { cached: options.cache?.empty === false });
     const { observer } = options;
     const plan = observer === undefined ? this.plan({ training, gradients }) : this.#observedPlan(observer);

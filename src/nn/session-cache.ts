@@ -1,4 +1,5 @@
-import type { Graph } from "../graph/value.js";
+import type { HostTensor } from "../base/host-tensor.js";
+import type { Graph, Value } from "../graph/value.js";
 import { lowerGraph } from "../onnx/lower.js";
 import type { Engine, Session } from "../runtime/engine.js";
 import { matmulFlops } from "./flops.js";
@@ -13,33 +14,55 @@ function hash(bytes: Uint8Array): number {
 const equal = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, i) => byte === b[i]);
 
+/** Inputs of a graph that are compiled into it. */
+export interface GraphConstants {
+  /** What they are parts of: graphs of one structure are the same where their constants have the same owners. */
+  readonly owners: readonly object[];
+  /** Reads them; they are not kept. */
+  read(): ReadonlyMap<Value, HostTensor>;
+}
+
+interface Entry {
+  readonly bytes: Uint8Array;
+  readonly owners: readonly object[];
+  readonly session: Promise<Session>;
+}
+
+const sameOwners = (a: readonly object[], b: readonly object[]): boolean =>
+  a.length === b.length && a.every((owner, i) => owner === b[i]);
+
 /** Compiled graphs by content: all layers of one structure share a session. */
 export class SessionCache {
   /** Gets the time of every run while it is set. */
   profiler: Profiler | undefined;
-  readonly #entries = new Map<number, { bytes: Uint8Array; session: Promise<Session> }[]>();
+  readonly #entries = new Map<number, Entry[]>();
 
   constructor(readonly engine: Engine) {}
 
-  /** The session of a graph; compiled at its first use. */
-  compile(graph: Graph): Promise<Session> {
+  /** The session of a graph, whose inputs are those of the graph without the constants; compiled at its first use. */
+  compile(graph: Graph, constants?: GraphConstants): Promise<Session> {
+    const owners = constants?.owners ?? [];
     const bytes = lowerGraph(graph, this.engine.capabilities);
     const key = hash(bytes);
     const bucket = this.#entries.get(key) ?? [];
     this.#entries.set(key, bucket);
-    const known = bucket.find((entry) => equal(entry.bytes, bytes));
+    const known = bucket.find((entry) => sameOwners(entry.owners, owners) && equal(entry.bytes, bytes));
     if (known !== undefined) return known.session;
     const began = performance.now();
     const profilePrefix = this.profiler?.nodePrefix;
-    const compiled = this.engine.compile(bytes, {
+    const values = constants?.read();
+    const model = values === undefined ? bytes : lowerGraph(graph, this.engine.capabilities, values);
+    const inputs = graph.inputs.filter((input) => values?.has(input) !== true);
+    const compiled = this.engine.compile(model, {
       name: graph.name,
+      prepack: values !== undefined,
       ...(profilePrefix !== undefined && { profilePrefix }),
     });
     const session = compiled.then((one) => {
       this.profiler?.record("compile", began);
-      return this.#timed(graph, one);
+      return this.#timed({ ...graph, inputs }, one);
     });
-    bucket.push({ bytes, session });
+    bucket.push({ bytes, owners, session });
     return session;
   }
 
@@ -63,6 +86,17 @@ export class SessionCache {
       },
       close: () => session.close(),
     };
+  }
+
+  /** Gives up the sessions that have constants compiled into them. */
+  async closeWithConstants(): Promise<void> {
+    for (const [key, bucket] of this.#entries) {
+      this.#entries.set(
+        key,
+        bucket.filter(({ owners }) => owners.length === 0),
+      );
+      for (const { owners, session } of bucket) if (owners.length > 0) await (await session).close();
+    }
   }
 
   get size(): number {

@@ -51,7 +51,7 @@ export class TaskHead {
     const key = [training, hiddenGradient].join();
     const known = this.#programs.get(key);
     if (known !== undefined) return known;
-    const t = new Trace(training, ROWS);
+    const t = new Trace({ training, rows: ROWS });
     const { width: D } = this.runner.model.hidden;
     const hidden = inputValue("hidden", { dtype: "float32", shape: ["N", D] });
     const rows = inputValue("rows", { dtype: "int64", shape: [ROWS] });

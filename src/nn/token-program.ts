@@ -6,7 +6,7 @@ import { ops } from "../ops/index.js";
 import type { Module } from "./module.js";
 import type { Parameter } from "./parameter.js";
 import type { TokenStage } from "./stage.js";
-import { type Leaf, Trace } from "./trace.js";
+import { type Leaf, Trace, type TraceOptions } from "./trace.js";
 
 /** Where an input of a graph comes from when it runs. */
 export type Source =
@@ -49,8 +49,8 @@ export interface TracedStage {
 }
 
 /** Runs the model code of a stage once, to get its graph. */
-export function traceStage(stage: TokenStage, training: boolean): TracedStage {
-  const t = new Trace(training);
+export function traceStage(stage: TokenStage, options: TraceOptions): TracedStage {
+  const t = new Trace(options);
   const reads = new Map(Object.entries(stage.reads).map(([name, width]) => [name, t.stream(name, width)]));
   const results = stage.trace(t, Object.fromEntries(reads));
   const writes = new Map(Object.keys(stage.writes).map((name) => [name, results[name]!]));

@@ -2,12 +2,17 @@ import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
 import { type Module, ownParameter } from "./module.js";
+import type { PackedPart } from "../base/packed-matrix.js";
 import type { Parameter } from "./parameter.js";
 import type { ReplaceContext, VirtualContext } from "./site.js";
 
 /** What an input of a traced graph stands for, so that the runner can find it. */
 export type Leaf =
   | { readonly kind: "parameter"; readonly parameter: Parameter }
+  /** One of the tensors of a matrix in blocks: a constant of the compiled graph. */
+  | { readonly kind: "packed"; readonly parameter: Parameter; readonly part: PackedPart }
+  /** The rows of a table that the tokens name. */
+  | { readonly kind: "rows"; readonly parameter: Parameter }
   | { readonly kind: "stream"; readonly stream: string }
   | { readonly kind: "batch"; readonly name: string }
   | { readonly kind: "columnKeys"; readonly width: number; readonly index: number }
@@ -20,6 +25,12 @@ export const TOKENS = "N";
 /** Rows of a batch. */
 export const ROWS = "B";
 
+export interface TraceOptions {
+  readonly training?: boolean;
+  readonly rows?: string;
+  readonly packed?: boolean;
+}
+
 /** A graph under construction: model code calls `f`, and asks here for whatever comes from outside. */
 export class Trace {
   readonly f = ops;
@@ -28,15 +39,19 @@ export class Trace {
   readonly inputs = new Map<Module, Value>();
   readonly #parameters = new Map<Parameter, Value>();
   readonly #batch = new Map<string, Value>();
+  readonly #blockSums = new Map<string, Value>();
+  /** Whether dropout is on. */
+  readonly training: boolean;
+  /** Name of the number of rows that dropout works on. */
+  readonly rows: string;
+  /** Whether products use matrices in blocks as they are. */
+  readonly packed: boolean;
 
-  /**
-   * @param training - whether dropout is on.
-   * @param rows - name of the number of rows that dropout works on.
-   */
-  constructor(
-    readonly training: boolean,
-    readonly rows = TOKENS,
-  ) {}
+  constructor({ training = false, rows = TOKENS, packed = false }: TraceOptions = {}) {
+    this.training = training;
+    this.rows = rows;
+    this.packed = packed;
+  }
 
   /** A stream of token rows: (N, width). */
   stream(name: string, width: number): Value {
@@ -60,6 +75,62 @@ export class Trace {
   parameter(parameter: Parameter): Value {
     const stored = this.storedParameter(parameter);
     return /^(float32|u?int)/.test(stored.type.dtype) ? stored : this.f.cast(stored, { to: "float32" });
+  }
+
+  /** x Wᵀ, where W (out, in) is a module's own weight or what the active adapters put in its place. */
+  product(module: Module, x: Value): Value {
+    const weight = ownParameter(module, "weight");
+    const packing = this.packed && !this.#isReplaced(module, "weight") ? weight.blocks?.packing : undefined;
+    if (packing === undefined) return this.f.matmul(x, this.own(module, "weight"), { transposeB: true });
+    const [out, width] = weight.shape as [number, number];
+    const blocks = width / packing.blockSize;
+    const part = (name: PackedPart, type: TensorType): Value => {
+      const value = inputValue(`${weight.name} ${name}`, type);
+      this.leaves.set(value, { kind: "packed", parameter: weight, part: name });
+      return value;
+    };
+    const real: TensorType = { dtype: "float32", shape: [out, blocks] };
+    const terms = Array.from({ length: packing.digits }, (_, digit) =>
+      this.f.packedMatmul(
+        x,
+        part(`codes ${digit}`, { dtype: "uint8", shape: [out, blocks, packing.blockSize / 2] }),
+        part(`scales ${digit}`, real),
+      ),
+    );
+    if (packing.offsets) {
+      const sums = this.#sumsOfBlocks(x, blocks, packing.blockSize); // (N, in / block)
+      terms.push(this.f.matmul(sums, part("offsets", real), { transposeB: true }));
+    }
+    return terms.reduce((sum, term) => this.f.add(sum, term));
+  }
+
+  /** Sums of x (N, in) over the blocks of its rows; those that read one x share them. */
+  #sumsOfBlocks(x: Value, blocks: number, blockSize: number): Value {
+    const key = `${x.id} ${blocks}`;
+    const known = this.#blockSums.get(key);
+    if (known !== undefined) return known;
+    const split = this.f.reshape(x, { shape: [x.type.shape[0]!, blocks, blockSize] });
+    const sums = this.f.sum(split, { axis: 2 });
+    this.#blockSums.set(key, sums);
+    return sums;
+  }
+
+  #isReplaced(module: Module, name: string): boolean {
+    return module.attachments.some(({ active, replaces }) => active && replaces?.[name] !== undefined);
+  }
+
+  /** Rows (N, D) of a table for the tokens of the batch, read where it is kept; undefined where the whole table is needed. */
+  rowsOfTable(module: Module, ids: Value): Value | undefined {
+    const weight = ownParameter(module, "weight");
+    const leaf = this.leaves.get(ids);
+    const tokens = leaf?.kind === "batch" && leaf.name === "tokens";
+    if (!tokens || weight.blocks === undefined || this.#isReplaced(module, "weight")) return undefined;
+    const rows = inputValue(`rows of ${weight.name}`, {
+      dtype: "float32",
+      shape: [TOKENS, weight.shape[1]!],
+    });
+    this.leaves.set(rows, { kind: "rows", parameter: weight });
+    return rows;
   }
 
   /** A module's own parameter as float32, or what the active adapters put in its place. */

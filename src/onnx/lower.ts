@@ -1,4 +1,5 @@
 import { InternalError } from "../base/errors.js";
+import type { HostTensor } from "../base/host-tensor.js";
 import type { DType, TensorType } from "../base/tensor-type.js";
 import { type Graph, topologicalOrder, type Value } from "../graph/value.js";
 import type { EngineCapabilities } from "../runtime/engine.js";
@@ -35,14 +36,22 @@ class ModelEmitter implements Emitter {
 
 /**
  * A graph as an ONNX model. Inputs are called i0, i1 … and outputs o0, o1 … in the graph's order, so that graphs of the
- * same structure give the same bytes.
+ * same structure give the same bytes. Inputs with a value among `constants` become part of the model.
  */
-export function lowerGraph(graph: Graph, capabilities: EngineCapabilities): Uint8Array {
+export function lowerGraph(
+  graph: Graph,
+  capabilities: EngineCapabilities,
+  constants: ReadonlyMap<Value, HostTensor> = new Map(),
+): Uint8Array {
   const emitter = new ModelEmitter(capabilities);
   const names = new Map<Value, string>();
-  const inputs = graph.inputs.map((value, i) => {
+  const tensors: [name: string, tensor: HostTensor][] = [];
+  const inputs = graph.inputs.flatMap((value, i) => {
     names.set(value, `i${i}`);
-    return [`i${i}`, value.type] as const;
+    const tensor = constants.get(value);
+    if (tensor === undefined) return [[`i${i}`, value.type] as const];
+    tensors.push([`i${i}`, tensor]);
+    return [];
   });
   const nameOf = (value: Value): string => {
     const name = names.get(value);
@@ -73,6 +82,7 @@ export function lowerGraph(graph: Graph, capabilities: EngineCapabilities): Uint
     name: graph.name,
     nodes,
     constants: emitter.constants,
+    tensors,
     inputs,
     outputs,
   });

@@ -1,3 +1,4 @@
+import type { HostTensor } from "../base/host-tensor.js";
 import { BYTES_PER_ELEMENT, type DType, ONNX_DTYPES, type TensorType } from "../base/tensor-type.js";
 import type { AttributeValue } from "./emitter.js";
 import { ProtobufWriter } from "./protobuf.js";
@@ -24,6 +25,8 @@ export interface OnnxModel {
   readonly name: string;
   readonly nodes: readonly OnnxNode[];
   readonly constants: readonly OnnxConstant[];
+  /** Constants of any size, whose elements are copied as they are. */
+  readonly tensors?: readonly (readonly [name: string, tensor: HostTensor])[];
   readonly inputs: readonly (readonly [name: string, type: TensorType])[];
   readonly outputs: readonly (readonly [name: string, type: TensorType])[];
 }
@@ -72,11 +75,15 @@ function writeNode(out: ProtobufWriter, node: OnnxNode): void {
   if (node.domain !== "") out.text(7, node.domain);
 }
 
-function writeConstant(out: ProtobufWriter, constant: OnnxConstant): void {
-  for (const dim of constant.dims) out.integer(1, dim);
-  out.integer(2, ONNX_DTYPES[constant.dtype]);
-  out.text(8, constant.name);
-  out.bytes(9, rawData(constant));
+function writeTensor(
+  out: ProtobufWriter,
+  { name, dims, dtype }: Pick<OnnxConstant, "name" | "dims" | "dtype">,
+  bytes: Uint8Array,
+): void {
+  for (const dim of dims) out.integer(1, dim);
+  out.integer(2, ONNX_DTYPES[dtype]);
+  out.text(8, name);
+  out.bytes(9, bytes);
 }
 
 function writeValueInfo(out: ProtobufWriter, name: string, type: TensorType): void {
@@ -101,7 +108,12 @@ export function encodeModel(model: OnnxModel): Uint8Array {
   out.message(7, (graph) => {
     for (const node of model.nodes) graph.message(1, (field) => writeNode(field, node));
     graph.text(2, model.name);
-    for (const constant of model.constants) graph.message(5, (field) => writeConstant(field, constant));
+    for (const constant of model.constants)
+      graph.message(5, (field) => writeTensor(field, constant, rawData(constant)));
+    for (const [name, { dtype, dims, data }] of model.tensors ?? []) {
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      graph.message(5, (field) => writeTensor(field, { name, dims, dtype }, bytes));
+    }
     for (const [name, type] of model.inputs) graph.message(11, (field) => writeValueInfo(field, name, type));
     for (const [name, type] of model.outputs) graph.message(12, (field) => writeValueInfo(field, name, type));
   });

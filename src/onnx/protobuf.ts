@@ -1,5 +1,10 @@
+/** Bytes of this size and more are kept as they are until the message is finished, so that large tensors are copied once. */
+const LARGE = 4096;
+
 /** Writes the protobuf wire format: varints, fixed 32 bits, and length-delimited fields. */
 export class ProtobufWriter {
+  readonly #parts: Uint8Array[] = [];
+  #partsLength = 0;
   #bytes = new Uint8Array(1024);
   #length = 0;
 
@@ -44,13 +49,33 @@ export class ProtobufWriter {
     this.#length += 4;
   }
 
-  /** Field `number` holding bytes. */
-  bytes(number: number, value: Uint8Array): void {
-    this.varint((number << 3) | 2);
-    this.varint(value.length);
+  #append(value: Uint8Array): void {
+    if (value.length >= LARGE) {
+      this.#flush();
+      this.#push(value);
+      return;
+    }
     this.#reserve(value.length);
     this.#bytes.set(value, this.#length);
     this.#length += value.length;
+  }
+
+  #push(part: Uint8Array): void {
+    this.#parts.push(part);
+    this.#partsLength += part.length;
+  }
+
+  /** Puts what was written so far among the parts. */
+  #flush(): void {
+    if (this.#length > 0) this.#push(this.#bytes.slice(0, this.#length));
+    this.#length = 0;
+  }
+
+  /** Field `number` holding bytes, which must not change before the message is finished. */
+  bytes(number: number, value: Uint8Array): void {
+    this.varint((number << 3) | 2);
+    this.varint(value.length);
+    this.#append(value);
   }
 
   /** Field `number` holding text. */
@@ -62,10 +87,20 @@ export class ProtobufWriter {
   message(number: number, write: (message: ProtobufWriter) => void): void {
     const message = new ProtobufWriter();
     write(message);
-    this.bytes(number, message.finish());
+    message.#flush();
+    this.varint((number << 3) | 2);
+    this.varint(message.#partsLength);
+    for (const part of message.#parts) this.#append(part);
   }
 
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
+    this.#flush();
+    const whole = new Uint8Array(this.#partsLength);
+    let at = 0;
+    for (const part of this.#parts) {
+      whole.set(part, at);
+      at += part.length;
+    }
+    return whole;
   }
 }

@@ -20,6 +20,7 @@ import { matmul } from "./matmul.js";
 import { mul } from "./mul.js";
 import { neg } from "./neg.js";
 import { offset } from "./offset.js";
+import { packedMatmul } from "./packed-matmul.js";
 import { pad } from "./pad.js";
 import { reciprocal } from "./reciprocal.js";
 import { relu } from "./relu.js";
@@ -39,6 +40,7 @@ import { sumSquare } from "./sum-square.js";
 import { sum } from "./sum.js";
 import { tanh } from "./tanh.js";
 import { transpose } from "./transpose.js";
+import { unpack } from "./unpack.js";
 import { unsqueeze } from "./unsqueeze.js";
 
 /** Every op, by name. */
@@ -65,6 +67,7 @@ export const ops = {
   mul,
   neg,
   offset,
+  packedMatmul,
   pad,
   reciprocal,
   relu,
@@ -84,5 +87,6 @@ export const ops = {
   sum,
   tanh,
   transpose,
+  unpack,
   unsqueeze,
 };

@@ -61,7 +61,7 @@ async function mergedParameters(
   attachments: readonly Attachment[],
   options: ForwardOptions,
 ): Promise<[name: string, tensor: HostTensor][]> {
-  const t = new Trace(false);
+  const t = new Trace();
   const values = [...mergedValues(t, module, attachments)];
   const leaves = [...t.leaves];
   const bound = {

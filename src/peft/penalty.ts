@@ -19,7 +19,7 @@ const programs = new WeakMap<AttachedAdapter, PenaltyProgram>();
 function penaltyProgram(adapter: AttachedAdapter): PenaltyProgram | undefined {
   const known = programs.get(adapter);
   if (known !== undefined) return known;
-  const t = new Trace(true);
+  const t = new Trace({ training: true });
   const p = (parameter: Parameter): Value => t.parameter(parameter);
   const parts = adapter.attachments.flatMap(({ attachment: { penalty } }) =>
     penalty === undefined ? [] : [penalty({ f: t.f, p })],

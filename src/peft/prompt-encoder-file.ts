@@ -11,7 +11,7 @@ export async function computedTensors(
   base: PretrainedModel,
   saves: NonNullable<AttachedAdapter["saves"]>,
 ): Promise<Map<string, HostTensor>> {
-  const t = new Trace(false);
+  const t = new Trace();
   const values = Object.entries(saves).map(([name, compute]) => [name, compute(t.virtualContext())] as const);
   const leaves = [...t.leaves];
   const bound = {

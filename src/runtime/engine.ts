@@ -32,6 +32,8 @@ export interface Session {
 export interface CompileOptions {
   /** Shown in error texts and profiles. */
   readonly name?: string | undefined;
+  /** Lets the runtime lay the constants of the graph out as its kernels like them; inputs are used as they are. */
+  readonly prepack?: boolean | undefined;
   /** Writes a Chrome trace with this path prefix when the session closes. */
   readonly profilePrefix?: string | undefined;
 }

@@ -202,7 +202,7 @@ export async function createNativeEngine(options: EngineOptions = {}): Promise<E
     capabilities: { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true },
     async compile(
       model: Uint8Array,
-      { name = "graph", profilePrefix }: CompileOptions = {},
+      { name = "graph", prepack = false, profilePrefix }: CompileOptions = {},
     ): Promise<Session> {
       const settings = outPointer(ort, "CreateSessionOptions", [], "session options");
       const must = (status: unknown): void => check(ort, status, `to compile ${name}`);
@@ -213,7 +213,10 @@ export async function createNativeEngine(options: EngineOptions = {}): Promise<E
         // Shapes change from batch to batch, so a memory plan made for one would be wrong for the next.
         must(ort.DisableMemPattern(settings));
         must(ort.AddSessionConfigEntry(settings, "session.use_env_allocators", "1"));
-        must(ort.AddSessionConfigEntry(settings, "session.disable_prepacking", "1"));
+        // Constants that are laid out anew would stay in the arena, which gives nothing back.
+        if (prepack)
+          must(ort.AddSessionConfigEntry(settings, "session.use_device_allocator_for_initializers", "1"));
+        else must(ort.AddSessionConfigEntry(settings, "session.disable_prepacking", "1"));
         if (profilePrefix !== undefined) must(ort.EnableProfiling(settings, profilePrefix));
         const session = outPointer(
           ort,

@@ -59,7 +59,7 @@ export async function createNodeEngine(options: EngineOptions = {}): Promise<Eng
     capabilities: { fusedMatMul: true, bfloat16Inputs: false, asynchronous: false },
     async compile(
       model: Uint8Array,
-      { name = "graph", profilePrefix }: CompileOptions = {},
+      { name = "graph", prepack = false, profilePrefix }: CompileOptions = {},
     ): Promise<Session> {
       const profiling =
         profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix };
@@ -69,7 +69,7 @@ export async function createNodeEngine(options: EngineOptions = {}): Promise<Eng
           intraOpNumThreads,
           logSeverityLevel: 4,
           enableMemPattern: false,
-          extra: { session: { disable_prepacking: "1", intra_op: { allow_spinning: "0" } } },
+          extra: { session: { disable_prepacking: prepack ? "0" : "1", intra_op: { allow_spinning: "0" } } },
         });
         const wrapped = new NodeSession(name, session);
         open.add(wrapped);

@@ -1,0 +1,90 @@
+import { type HostTensor, hostTensor } from "./host-tensor.js";
+
+/**
+ * How a matrix W (out, in) is kept in blocks along its rows, with codes of 4 bits. Codes of 8 bits are two such digits:
+ * W = Σ_p scale_p (code_p − 8) + offset, with one scale a digit and one offset for each block.
+ */
+export interface Packing {
+  /** Values of one block. */
+  readonly blockSize: number;
+  /** Digits of a code. */
+  readonly digits: 1 | 2;
+  /** Whether blocks have offsets; without them all are zero. */
+  readonly offsets: boolean;
+}
+
+/** A matrix in blocks. */
+export interface PackedMatrix {
+  /** Codes (out, in / block, block / 2) uint8, the earlier value in the low half; scales (out, in / block). */
+  readonly digits: readonly { readonly codes: HostTensor; readonly scales: HostTensor }[];
+  /** (out, in / block) */
+  readonly offsets: HostTensor | undefined;
+}
+
+/** A tensor of a matrix in blocks. */
+export type PackedPart = `codes ${number}` | `scales ${number}` | "offsets";
+
+/** The tensors of a matrix in blocks, by name. */
+export function packedParts({ digits, offsets }: PackedMatrix): Map<PackedPart, HostTensor> {
+  const parts = new Map<PackedPart, HostTensor>();
+  for (const [digit, { codes, scales }] of digits.entries())
+    parts.set(`codes ${digit}`, codes).set(`scales ${digit}`, scales);
+  if (offsets !== undefined) parts.set("offsets", offsets);
+  return parts;
+}
+
+/** A matrix that a file keeps in blocks. */
+export interface StoredBlocks {
+  readonly packing: Packing;
+  read(): PackedMatrix;
+  /** Some of its rows as float32, one after another. */
+  rows(indices: Int32Array): Float32Array;
+}
+
+/** Codes and scales of some values, before they are packed: w = scale · code + offset, a scale for each block. */
+export interface BlockCodes {
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+  readonly offsets: Float32Array;
+}
+
+/** Packs a matrix row by row; `read` fills in the codes of one row. */
+export function packMatrix(
+  [rows, width]: readonly [number, number],
+  { blockSize, digits, offsets: hasOffsets }: Packing,
+  read: (row: number, into: BlockCodes) => void,
+): PackedMatrix {
+  const blocks = width / blockSize;
+  const into: BlockCodes = {
+    codes: new Uint8Array(width),
+    scales: new Float32Array(blocks),
+    offsets: new Float32Array(blocks),
+  };
+  const codes = Array.from({ length: digits }, () => new Uint8Array((rows * width) / 2));
+  const scales = Array.from({ length: digits }, () => new Float32Array(rows * blocks));
+  const offsets = new Float32Array(hasOffsets ? rows * blocks : 0);
+  // Codes are read less 8 in each digit, so the offset takes that back.
+  const centre = digits === 1 ? 8 : 8 * 17;
+  for (let row = 0; row < rows; row += 1) {
+    read(row, into);
+    for (const [digit, packed] of codes.entries()) {
+      const shift = 4 * digit;
+      const from = (row * width) / 2;
+      for (let i = 0; i < width; i += 2) {
+        const low = (into.codes[i]! >> shift) & 15;
+        packed[from + (i >> 1)] = low | (((into.codes[i + 1]! >> shift) & 15) << 4);
+      }
+      for (let b = 0; b < blocks; b += 1) scales[digit]![row * blocks + b] = into.scales[b]! * 16 ** digit;
+    }
+    if (!hasOffsets) continue;
+    for (let b = 0; b < blocks; b += 1)
+      offsets[row * blocks + b] = into.offsets[b]! + centre * into.scales[b]!;
+  }
+  return {
+    digits: codes.map((packed, digit) => ({
+      codes: hostTensor("uint8", [rows, blocks, blockSize / 2], packed),
+      scales: hostTensor("float32", [rows, blocks], scales[digit]!),
+    })),
+    offsets: hasOffsets ? hostTensor("float32", [rows, blocks], offsets) : undefined,
+  };
+}

@@ -1,0 +1,45 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { expectClose } from "../../test/support/close.js";
+import { packMatrix } from "../base/packed-matrix.js";
+import { blockTypes } from "./gguf-blocks.js";
+import { blockCodes } from "./gguf-codes.js";
+
+const path = join(import.meta.dirname, "../../test/fixtures/gguf/blocks.json");
+const blocks = JSON.parse(readFileSync(path, "utf8")) as Record<
+  string,
+  { type: number; bytes: string; values: string }
+>;
+const coded = Object.entries(blocks).filter(([, { type }]) => blockCodes[type] !== undefined);
+
+describe("codes with their scales are the numbers that Python's gguf decodes", () => {
+  test.each(coded)("%s", (name, { type, bytes, values }) => {
+    const { packing, read } = blockCodes[type]!;
+    const raw = Buffer.from(values, "base64");
+    const expected = new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
+    const width = blockTypes[type]!.values;
+    const rows = expected.length / width;
+    const data = Buffer.from(bytes, "base64");
+    const rowBytes = data.length / rows;
+    const { digits, offsets } = packMatrix([rows, width], packing, (row, into) =>
+      read(data.subarray(row * rowBytes, (row + 1) * rowBytes), into),
+    );
+    expect(digits).toHaveLength(packing.digits);
+    expect(offsets !== undefined).toBe(packing.offsets);
+    const w = expected.map((_, i) => {
+      const block = Math.floor(i / packing.blockSize);
+      const sum = digits.reduce((total, { codes, scales }) => {
+        const byte = codes.data[i >> 1] as number;
+        return total + (scales.data[block] as number) * ((i % 2 === 0 ? byte & 15 : byte >> 4) - 8);
+      }, 0);
+      return sum + ((offsets?.data[block] as number | undefined) ?? 0);
+    });
+    const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    expectClose(name, w, expected, { absolute: 1e-6 * largest, relative: 1e-6 });
+  });
+
+  test("the types that files in use are made of are among them", () => {
+    expect(coded.map(([name]) => name).sort()).toEqual(["Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K", "Q8_0"]);
+  });
+});
