@@ -9,6 +9,7 @@ export type ModuleKind = (typeof MODULE_KINDS)[number];
 /** The options of every method that choose modules by patterns. */
 export const MODULE_OPTIONS: readonly string[] = [
   "targetModules",
+  "targetParameters",
   "excludeModules",
   "modulesToSave",
   "layersPattern",
@@ -91,6 +92,13 @@ export function modulePattern(spec: { readonly doc: string }): Option<ModulePatt
     placeholder: "<modules>",
     fromText,
   };
+}
+
+/** A list of entries, where one text for the whole option has no meaning. On the command line: names between commas, or JSON. */
+export function moduleEntries(spec: { readonly doc: string }): Option<readonly ModuleEntry[] | undefined> {
+  const fromText = (text: string): unknown => (/^\s*\[/.test(text) ? fromJson(text) : commaParts(text));
+  const schema = z.array(entry).readonly().optional();
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<names>", fromText };
 }
 
 /** Whole numbers, one or several; `0-3,8` on the command line. */

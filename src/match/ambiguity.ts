@@ -2,6 +2,7 @@ import type { Fact } from "../base/errors.js";
 import type { Lookup, OptionHits } from "./lookup.js";
 import type { MatchFault, MatchWarning, ModuleMatch } from "./report.js";
 import { pathPattern } from "./module-list.js";
+import { parameterPath } from "./parameters.js";
 import type { ParsedEntry } from "./parse-entry.js";
 import type { Ambiguous, MatchSettings } from "./report-settings.js";
 
@@ -88,7 +89,7 @@ function asWarning(fault: MatchFault): MatchWarning {
   };
 }
 
-const DEFAULTS: Readonly<Record<string, Ambiguous>> = { targetModules: "warn" };
+const DEFAULTS: Readonly<Record<string, Ambiguous>> = { targetModules: "warn", targetParameters: "warn" };
 
 /** Entries that name modules of several roles: an error where a person means one module, a warning for targets. */
 export function ambiguityFindings(
@@ -100,6 +101,7 @@ export function ambiguityFindings(
   const warnings: MatchWarning[] = [];
   const options: OptionHits[] = [
     ...(settings.defaultTargets ? [] : [lookup.targets]),
+    lookup.parameters,
     lookup.save,
     ...lookup.patterns,
   ];
@@ -114,8 +116,9 @@ export function ambiguityFindings(
       // What is left out anyway was not what the entry was written for.
       if (here === undefined || module.status === "excluded" || (keyed && module.status !== "adapted"))
         continue;
-      if (option === "targetModules" && module.status !== "adapted") continue;
-      for (const entry of here) candidates.get(entry)?.push(module);
+      if (option.startsWith("target") && module.status !== "adapted") continue;
+      const named = option === "targetParameters" ? { ...module, name: parameterPath(module) } : module;
+      for (const entry of here) candidates.get(entry)?.push(named);
     }
     for (const [entry, named] of candidates) {
       const roles = rolesOf(named);

@@ -3,15 +3,20 @@ import type { ListedModule } from "./module-list.js";
 
 const lastName = (path: string): string => path.slice(path.lastIndexOf(".") + 1);
 
-/** Names of modules that fit, with how many have them: what a user can choose from. */
+/**
+ * Names of modules that fit, with how many have them: what a user can choose from.
+ *
+ * @param segments - how many names of a path are shown, from its end.
+ */
 export function availableNames(
   modules: readonly ListedModule[],
   fits: (module: ListedModule) => boolean,
+  segments = 1,
 ): string {
   const names = new Map<string, number>();
   for (const module of modules) {
     if (!fits(module)) continue;
-    const name = lastName(module.name);
+    const name = segments === 1 ? lastName(module.name) : module.name.split(".").slice(-segments).join(".");
     if (/^\d+$/.test(name)) continue;
     names.set(name, (names.get(name) ?? 0) + 1);
   }

@@ -5,10 +5,13 @@ import { huggingFaceHits } from "./hugging-face-hits.js";
 import { chosenLayers, layerLists, layerOf } from "./layers.js";
 import type { EntryCount, EntryGroup, EntryUse, MatchReport, ModuleMatch, ModuleStatus } from "./report.js";
 import type { ListedModule } from "./module-list.js";
-import { countHits, type Lookup, lookUp, type OptionHits } from "./lookup.js";
+import { type Lookup, lookUp, type OptionHits } from "./lookup.js";
 import { overlaps } from "./overlaps.js";
 import type { ParsedEntry } from "./parse-entry.js";
+import { holds } from "./parameters.js";
+import { adaptedTwice, unsupportedParameters } from "./parameter-faults.js";
 import type { MatchSettings } from "./report-settings.js";
+import { countHits } from "./select.js";
 
 /** Modules that are saved as a whole, and for every module the saved one that it is or is part of. */
 function savedRoots(modules: readonly ListedModule[], save: OptionHits): (string | undefined)[] {
@@ -38,9 +41,10 @@ function stateOf(
     readonly root: string | undefined;
     readonly layers: ReadonlySet<number> | undefined;
     readonly lists: readonly string[];
+    readonly parameter: string | undefined;
   },
 ): [status: ModuleStatus, why: string] {
-  const { targets, exclude, save } = lookup;
+  const { exclude, save } = lookup;
   if (facts.root !== undefined) {
     const [entry] = save.hits[i] ?? [];
     return [
@@ -50,10 +54,11 @@ function stateOf(
         : `part of ${facts.root}`,
     ];
   }
-  const named = targets.hits[i];
+  const { option, hits } = facts.parameter === undefined ? lookup.targets : lookup.parameters;
+  const named = hits[i];
   if (named === undefined) return ["unmatched", "named by no entry"];
   const negation = named.find(({ negated }) => negated);
-  if (negation !== undefined) return ["excluded", `targetModules ${negation.label}`];
+  if (negation !== undefined) return ["excluded", `${option} ${negation.label}`];
   const excluded = exclude.hits[i];
   if (excluded !== undefined && !excluded.some(({ negated }) => negated))
     return ["excluded", `excludeModules ${excluded[0]!.label}`];
@@ -62,8 +67,11 @@ function stateOf(
     if (layer === undefined) return ["layer", "it is in no layer"];
     if (!facts.layers.has(layer)) return ["layer", `layer ${layer} is not selected`];
   }
-  if (!settings.supports(module)) return ["unsupported", `${settings.method} cannot adapt a ${module.type}`];
-  return ["adapted", `targetModules ${named[0]!.label}`];
+  if (!settings.supports(module, facts.parameter)) {
+    const part = facts.parameter === undefined ? "" : `the ${facts.parameter} of `;
+    return ["unsupported", `${settings.method} cannot adapt ${part}a ${module.type}`];
+  }
+  return ["adapted", `${option} ${named[0]!.label}`];
 }
 
 type Counted = { -readonly [K in keyof EntryGroup]: EntryGroup[K] };
@@ -139,23 +147,39 @@ export function buildReport(modules: readonly ListedModule[], settings: MatchSet
   const roots = savedRoots(modules, lookup.save);
   const layers = strict ? chosenLayers(settings) : undefined;
   const lists = layerLists(settings);
-  const options = [lookup.targets, lookup.exclude, lookup.save, ...lookup.patterns];
+  const options = [lookup.targets, lookup.parameters, lookup.exclude, lookup.save, ...lookup.patterns];
   const used = options.map(({ option, entries, hits }) => ({
     hits,
     uses: new Map(entries.map((entry) => [entry, use(option, entry)])),
   }));
   const looked = modules.map((module, i): ModuleMatch => {
-    const [status, why] = stateOf(i, module, lookup, settings, { root: roots[i], layers, lists });
+    const parameter = holds(lookup.targets.hits[i]) ? undefined : lookup.parameters.names[i];
+    const facts = { root: roots[i], layers, lists, parameter };
+    const [status, why] = stateOf(i, module, lookup, settings, facts);
     const matchedBy: EntryUse[] = [];
     for (const { hits, uses } of used) for (const entry of hits[i] ?? []) matchedBy.push(uses.get(entry)!);
     const values = status === "adapted" ? (settings.valuesAt?.(module) ?? valuesAt(i, lookup)) : NOTHING;
     const adapter =
       status === "adapted"
-        ? settings.adapterAt(module, values)
+        ? settings.adapterAt(parameter === undefined ? module : { ...module, parameter }, values)
         : { rank: undefined, alpha: undefined, trained: roots[i] === module.name ? module.parameters : 0 };
     const { name, type, shape, kind, parameters } = module;
     const { rank, alpha, trained } = adapter;
-    return { name, type, shape, kind, parameters, status, why, matchedBy, values, rank, alpha, trained };
+    const match = {
+      name,
+      type,
+      shape,
+      kind,
+      parameters,
+      status,
+      why,
+      matchedBy,
+      values,
+      rank,
+      alpha,
+      trained,
+    };
+    return parameter === undefined ? match : { ...match, parameter };
   });
   const reported = withTies(looked, settings);
   const targets = reported.filter(({ status }) => status === "adapted");
@@ -165,6 +189,8 @@ export function buildReport(modules: readonly ListedModule[], settings: MatchSet
     ...(strict ? notFound(reported, lookup, settings) : []),
     ...(strict ? unknownLayers(reported, settings) : []),
     ...unsupported(reported, settings),
+    ...unsupportedParameters(reported, settings),
+    ...adaptedTwice(reported, lookup),
     ...(strict ? overlaps(reported, lookup, settings) : []),
     ...ambiguous.faults,
   ];

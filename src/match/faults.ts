@@ -5,6 +5,8 @@ import type { Lookup, OptionHits } from "./lookup.js";
 import { chosenLayers, layerLists, layerOf } from "./layers.js";
 import type { MatchFault, ModuleMatch } from "./report.js";
 import type { ParsedEntry } from "./parse-entry.js";
+import { availableParameters } from "./parameter-faults.js";
+import { listParameters } from "./parameters.js";
 import type { MatchSettings } from "./report-settings.js";
 
 const unquoted = (label: string): string => label.replace(/^"!?|"$/g, "");
@@ -31,9 +33,12 @@ function notFoundIn(
   const suggestions: Record<string, readonly string[]> = {};
   const facts: Fact[] = [];
   const lists = listNames(modules);
+  const parameters = option === "targetParameters" ? listParameters(modules) : undefined;
   for (const entry of missing) {
     const text = unquoted(entry.label);
-    const found = nearNames(text, modules).filter((name) => !written.has(name));
+    const isModule = parameters?.some(({ name }) => `.${name}`.endsWith(`.${text}.weight`)) === true;
+    const known = isModule ? [`${text}.weight`] : nearNames(text, parameters ?? modules);
+    const found = known.filter((name) => !written.has(name));
     suggestions[text] = found;
     const sign = entry.negated ? "!" : "";
     if (found.length > 0) {
@@ -51,21 +56,21 @@ function notFoundIn(
     const shown = rest.slice(0, 10).map((entry) => `${entry.label} (${counted(counts.get(entry)!)})`);
     facts.push(["matched", shown.join("  ")]);
   }
-  const fits =
-    option === "targetModules" ? settings.supports : ({ parameters }: ModuleMatch) => parameters > 0;
-  facts.push([
-    option === "targetModules" ? "can be adapted" : "there are",
-    availableNames(modules, fits as typeof settings.supports),
-  ]);
+  const { supports } = settings;
+  if (parameters !== undefined) facts.push(["can be adapted", availableParameters(modules, settings)]);
+  else if (option === "targetModules") {
+    facts.push(["can be adapted", availableNames(modules, (module) => supports(module))]);
+  } else facts.push(["there are", availableNames(modules, ({ parameters: count }) => count > 0)]);
   const names = missing.slice(0, 5).map(({ label }) => label);
   const more = missing.length > 5 ? ` and ${missing.length - 5} more` : "";
   const subject = `${names.join(" and ")}${more}`;
+  const thing = parameters === undefined ? "module" : "parameter";
   const usable =
     missing.every((entry) => near.has(entry)) && settings.patterns.every(([name]) => name !== option);
   return [
     {
       code: "target_not_found",
-      summary: `${option}: ${subject} ${missing.length === 1 ? "matches" : "match"} no module of ${settings.model}.`,
+      summary: `${option}: ${subject} ${missing.length === 1 ? "matches" : "match"} no ${thing} of ${settings.model}.`,
       facts,
       fixes: usable
         ? [`${option}: ${mended(entries, near)}`]
@@ -108,20 +113,20 @@ export function notFound(
   lookup: Lookup,
   settings: MatchSettings,
 ): MatchFault[] {
-  const { targets, exclude, save, patterns } = lookup;
-  const empty = targets.entries.length === 0 && !settings.emptyTargets;
+  const { targets, parameters, exclude, save, patterns } = lookup;
+  const empty = !settings.emptyTargets && targets.entries.length + parameters.entries.length === 0;
   const none: MatchFault[] = empty
     ? [
         {
           code: "target_not_found",
           summary: `targetModules is an empty list: nothing of ${settings.model} would be adapted.`,
-          facts: [["can be adapted", availableNames(modules, settings.supports)]],
+          facts: [["can be adapted", availableNames(modules, (module) => settings.supports(module))]],
           fixes: ['targetModules: "all-linear"'],
           fields: { option: "targetModules", entries: [] },
         },
       ]
     : [];
-  const missing = [targets, exclude, save, ...patterns].flatMap((option) =>
+  const missing = [targets, parameters, exclude, save, ...patterns].flatMap((option) =>
     notFoundIn(option, modules, settings),
   );
   return [...none, ...missing, ...idleKeys(lookup, modules, settings)];
@@ -155,7 +160,9 @@ export function unknownLayers(modules: readonly ModuleMatch[], settings: MatchSe
 
 /** Modules that are named and cannot be adapted. */
 export function unsupported(modules: readonly ModuleMatch[], settings: MatchSettings): MatchFault[] {
-  const wrong = modules.filter(({ status }) => status === "unsupported");
+  const wrong = modules.filter(
+    ({ status, parameter }) => status === "unsupported" && parameter === undefined,
+  );
   if (wrong.length === 0) return [];
   const [first] = wrong;
   const others = wrong.length === 1 ? "" : `, as ${counted(wrong.length - 1)} more`;
@@ -167,7 +174,7 @@ export function unsupported(modules: readonly ModuleMatch[], settings: MatchSett
         ...(wrong.length > 1
           ? [["modules", firstFew(wrong.map(({ name, type }) => `${name}  ${type}`))] as Fact]
           : []),
-        ["can be adapted", availableNames(modules, settings.supports)],
+        ["can be adapted", availableNames(modules, (module) => settings.supports(module))],
       ],
       fixes: [`to train it as a whole: modulesToSave: [${JSON.stringify(first!.name)}]`],
       fields: { path: first!.name, kind: first!.type, modules: wrong.map(({ name }) => name) },
@@ -183,7 +190,12 @@ export function nothingLeft(
   known: boolean,
 ): MatchFault[] {
   if (known || settings.emptyTargets || modules.some(({ status }) => status === "adapted")) return [];
-  const named = modules.filter((_, i) => lookup.targets.hits[i] !== undefined);
+  const named = modules.filter(
+    (_, i) => lookup.targets.hits[i] !== undefined || lookup.parameters.hits[i] !== undefined,
+  );
+  const options = [lookup.targets, lookup.parameters].filter(({ entries }) => entries.length > 0);
+  const written = options.map(({ option }) => option).join(" and ");
+  const match = options.length === 1 ? "matches" : "match";
   if (named.length === 0 && settings.everywhere === true) {
     return [
       {
@@ -207,7 +219,7 @@ export function nothingLeft(
     return [
       {
         code: "target_excluded",
-        summary: `All ${named.length} modules that targetModules matches are left out by excludeModules.`,
+        summary: `All ${named.length} modules that ${written} ${match} are left out by excludeModules.`,
         facts: [],
         fixes: ["shorten excludeModules"],
         fields: { matched: named.length },
@@ -217,7 +229,7 @@ export function nothingLeft(
   return [
     {
       code: "target_excluded",
-      summary: `None of the ${named.length} modules that targetModules matches is left to be adapted.`,
+      summary: `None of the ${named.length} modules that ${written} ${match} is left to be adapted.`,
       facts,
       fixes: ["shorten excludeModules, layersToTransform or modulesToSave"],
       fields: { matched: named.length },

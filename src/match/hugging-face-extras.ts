@@ -1,5 +1,11 @@
-import { huggingFaceModulesToSave, huggingFaceTargets, isPlain } from "./hugging-face.js";
-import type { Lookup } from "./lookup.js";
+import {
+  huggingFaceModulesToSave,
+  huggingFaceParameters,
+  huggingFaceTargets,
+  isPlain,
+} from "./hugging-face.js";
+import type { Lookup, OptionHits } from "./lookup.js";
+import { listParameters } from "./parameters.js";
 import type { MatchWarning, ModuleMatch } from "./report.js";
 import type { MatchSettings } from "./report-settings.js";
 
@@ -29,7 +35,19 @@ export function huggingFaceExtras(
         `${listed(saved.map(({ name }) => name))}; here whole names are compared.`,
     });
   }
-  const { targetModules, excludeModules, layersToTransform, layersPattern } = settings;
+  const { targetModules, targetParameters, excludeModules, layersToTransform, layersPattern } = settings;
+  if (targetParameters !== undefined && isPlain(targetParameters)) {
+    const parameters = listParameters(modules);
+    const more = huggingFaceParameters(parameters, targetParameters as readonly string[])
+      .map((i) => parameters[i]!)
+      .filter(({ module }) => ["unmatched", "excluded", "layer"].includes(modules[module]!.status));
+    if (more.length > 0) {
+      warnings.push({
+        code: "hugging_face_targets_more",
+        text: `targetParameters: Hugging Face PEFT looks at the endings of paths alone and would also adapt ${listed(more.map(({ name }) => name))}.`,
+      });
+    }
+  }
   if (settings.defaultTargets || !isPlain(targetModules) || !isPlain(excludeModules)) return warnings;
   const theirs = huggingFaceTargets(modules, {
     targetModules,
@@ -53,7 +71,14 @@ export function huggingFaceExtras(
 }
 
 /** Entries that name modules of which none is taken: all of them are left out by another option. */
-export function idleEntries(modules: readonly ModuleMatch[], { targets }: Lookup): MatchWarning[] {
+export function idleEntries(
+  modules: readonly ModuleMatch[],
+  { targets, parameters }: Lookup,
+): MatchWarning[] {
+  return [targets, parameters].flatMap((option) => idleEntriesOf(modules, option));
+}
+
+function idleEntriesOf(modules: readonly ModuleMatch[], targets: OptionHits): MatchWarning[] {
   const left = new Map(
     targets.entries.filter(({ negated }) => !negated).map((entry) => [entry, [] as ModuleMatch[]]),
   );
@@ -68,7 +93,7 @@ export function idleEntries(modules: readonly ModuleMatch[], { targets }: Lookup
   return [...left].flatMap(([{ label }, named]) => {
     if (named.length === 0) return [];
     const reasons = [...new Set(named.map(({ why }) => why))];
-    const text = `targetModules: ${label} has no effect: ${listed(named.map(({ name }) => name))} (${listed(reasons)}).`;
+    const text = `${targets.option}: ${label} has no effect: ${listed(named.map(({ name }) => name))} (${listed(reasons)}).`;
     return [{ code: "entry_without_effect", text }];
   });
 }

@@ -1,7 +1,14 @@
-import { huggingFaceModulesToSave, huggingFaceTargets, isPlain } from "./hugging-face.js";
-import { countHits, type Lookup, type OptionHits } from "./lookup.js";
+import {
+  huggingFaceModulesToSave,
+  huggingFaceParameters,
+  huggingFaceTargets,
+  isPlain,
+} from "./hugging-face.js";
+import type { Lookup, OptionHits } from "./lookup.js";
 import type { ListedModule } from "./module-list.js";
+import { hitsOfParameters, listParameters, type ParameterHits, parameterPath } from "./parameters.js";
 import { type ParsedEntry, pathExpression } from "./parse-entry.js";
+import { countHits } from "./select.js";
 import type { MatchSettings } from "./report-settings.js";
 import { huggingFaceOnly } from "./hugging-face-only.js";
 
@@ -12,19 +19,19 @@ const entryOf = (label: string, mode: ParsedEntry["mode"]): ParsedEntry => ({
   mode,
 });
 
-/** The hits of an option: the modules at `places`, each named by the first entry that fits it. */
+/** The hits of an option: the paths at `places`, each named by the first entry that fits it. */
 function hitsOf(
   option: string,
   labels: readonly string[],
-  modules: readonly ListedModule[],
+  paths: readonly string[],
   places: readonly number[],
   fits: (label: string, path: string) => boolean,
 ): OptionHits {
   const entries = labels.map((label) => entryOf(label, "name"));
   const hits: ParsedEntry[][] = [];
   for (const i of places)
-    hits[i] = [entries[labels.findIndex((label) => fits(label, modules[i]!.name))] ?? entries[0]!];
-  hits.length = modules.length;
+    hits[i] = [entries[labels.findIndex((label) => fits(label, paths[i]!))] ?? entries[0]!];
+  hits.length = paths.length;
   return { option, entries, hits, counts: countHits(entries, hits) };
 }
 
@@ -36,8 +43,9 @@ const endsWith = (label: string, path: string): boolean => path === label || pat
  * @throws {@link ConfigError} `matching_hugging_face` for entries that its files cannot hold
  */
 export function huggingFaceHits(modules: readonly ListedModule[], settings: MatchSettings): Lookup {
-  const { targetModules, excludeModules, modulesToSave, heads } = settings;
-  for (const [option, value] of Object.entries({ targetModules, excludeModules, modulesToSave }))
+  const { targetModules, targetParameters, excludeModules, modulesToSave, heads } = settings;
+  const chooses = { targetModules, targetParameters, excludeModules, modulesToSave };
+  for (const [option, value] of Object.entries(chooses))
     if (!isPlain(value)) throw huggingFaceOnly(option, value);
   const asList = (value: unknown): readonly string[] =>
     value === undefined ? [] : typeof value === "string" ? [value] : (value as readonly string[]);
@@ -45,18 +53,21 @@ export function huggingFaceHits(modules: readonly ListedModule[], settings: Matc
   const exclude = excludeModules as string | readonly string[] | undefined;
   const save = [...new Set([...asList(modulesToSave), ...heads])];
   const saved = huggingFaceModulesToSave(modules, save);
+  const names = modules.map(({ name }) => name);
   const chosen = huggingFaceTargets(modules, {
     ...settings,
     targetModules: targets,
     excludeModules: exclude,
     modulesToSave: save,
   });
+  const parameters = parametersOf(modules, asList(targetParameters), settings);
+  const adapted = modules.map((module, i) => parameterPath({ ...module, parameter: parameters.names[i] }));
   const patterns = settings.patterns.map(([option, replaces, values]) => {
     const keys = Object.keys(values);
     const fits = (key: string, path: string): boolean =>
       pathExpression(`(?:.*\\.)?(?:${key})`, option).test(path);
-    const places = [...modules.keys()].filter((i) => keys.some((key) => fits(key, modules[i]!.name)));
-    const looked = hitsOf(option, keys, modules, places, fits);
+    const places = [...modules.keys()].filter((i) => keys.some((key) => fits(key, adapted[i]!)));
+    const looked = hitsOf(option, keys, adapted, places, fits);
     return {
       ...looked,
       replaces,
@@ -65,9 +76,23 @@ export function huggingFaceHits(modules: readonly ListedModule[], settings: Matc
     };
   });
   return {
-    targets: hitsOf("targetModules", asList(targets), modules, chosen, endsWith),
-    exclude: hitsOf("excludeModules", asList(exclude), modules, [], endsWith),
-    save: hitsOf("modulesToSave", save, modules, saved, (label, path) => path.endsWith(label)),
+    targets: hitsOf("targetModules", asList(targets), names, chosen, endsWith),
+    parameters,
+    exclude: hitsOf("excludeModules", asList(exclude), names, [], endsWith),
+    save: hitsOf("modulesToSave", save, names, saved, (label, path) => path.endsWith(label)),
     patterns,
   };
+}
+
+function parametersOf(
+  modules: readonly ListedModule[],
+  labels: readonly string[],
+  settings: MatchSettings,
+): ParameterHits {
+  if (labels.length === 0) return hitsOfParameters(modules, [], [], [], settings);
+  const parameters = listParameters(modules);
+  const chosen = huggingFaceParameters(parameters, labels);
+  const paths = parameters.map(({ name }) => name);
+  const { entries, hits } = hitsOf("targetParameters", labels, paths, chosen, endsWith);
+  return hitsOfParameters(modules, parameters, entries, hits, settings);
 }

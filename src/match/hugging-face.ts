@@ -1,6 +1,7 @@
 import type { ModulePattern } from "../base/module-pattern.js";
 import type { LayerChoice } from "./layers.js";
 import type { ListedModule } from "./module-list.js";
+import type { ListedParameter } from "./parameters.js";
 import { pathExpression } from "./parse-entry.js";
 
 /** The options of a configuration as Hugging Face's files hold them: texts and lists of texts. */
@@ -62,6 +63,14 @@ export function huggingFaceTargets(modules: readonly ListedModule[], targets: Hu
     if (targetModules.includes(name)) return true;
     return endsWith(name, targetModules as readonly string[]) && layerFits(name, targets);
   });
+}
+
+/** Parameters that Hugging Face adapts by themselves: nothing but their paths counts, neither layers nor exclusions. */
+export function huggingFaceParameters(
+  parameters: readonly ListedParameter[],
+  entries: readonly string[],
+): number[] {
+  return [...parameters.keys()].filter((i) => endsWith(parameters[i]!.name, entries));
 }
 
 /** Modules that Hugging Face trains as a whole: those whose path ends with an entry, as characters. */

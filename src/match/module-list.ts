@@ -8,6 +8,8 @@ export interface ModuleFacts {
   readonly type: string;
   /** Shape of its weight as the checkpoint has it; absent for modules without one. */
   readonly shape?: readonly number[] | undefined;
+  /** Shapes of its own parameters by name, as the checkpoint has them; its weight alone where absent. */
+  readonly own?: Readonly<Record<string, readonly number[]>> | undefined;
   /** Parameters of the module and of everything below it; counted from the shapes of the list where absent. */
   readonly parameters?: number | undefined;
   /** Whether it is an output of the model, which `all-linear` leaves out; told by its name where no module of the list says so. */

@@ -7,29 +7,32 @@ import type { MatchSettings } from "./report-settings.js";
 /** Modes that name a module; the others take what is there, and leave out what is taken already. */
 const BY_NAME = new Set(["name", "suffix", "path", "exact", "pattern", "regex", "scope"]);
 
-/** Modules that targetModules names and modulesToSave takes. */
+/** Modules that targetModules or targetParameters names and modulesToSave takes. */
 function savedTargets(modules: readonly ModuleMatch[], lookup: Lookup): MatchFault[] {
-  const both = modules.filter(
-    ({ status }, i) =>
-      status === "saved" &&
-      lookup.targets.hits[i]?.some(({ mode, negated }) => BY_NAME.has(mode) && !negated) === true &&
-      lookup.targets.hits[i].every(({ negated }) => !negated) &&
-      lookup.exclude.hits[i] === undefined,
-  );
-  if (both.length === 0) return [];
+  return [lookup.targets, lookup.parameters].flatMap(({ option, hits }) => {
+    const both = modules.filter(
+      ({ status }, i) =>
+        status === "saved" &&
+        hits[i]?.some(({ mode, negated }) => BY_NAME.has(mode) && !negated) === true &&
+        hits[i].every(({ negated }) => !negated) &&
+        lookup.exclude.hits[i] === undefined,
+    );
+    return both.length === 0 ? [] : [savedTarget(option, both)];
+  });
+}
+
+function savedTarget(option: string, both: readonly ModuleMatch[]): MatchFault {
   const names = both.map(({ name, why }) => (why.startsWith("part of") ? `${name}  ${why}` : name));
-  return [
-    {
-      code: "targets_overlap",
-      summary: `${both[0]!.name} is in targetModules and ${both[0]!.why.startsWith("part of") ? "is " + both[0]!.why + " in " : "in "}modulesToSave: it cannot be adapted and trained as a whole.`,
-      facts: both.length > 1 ? [["modules", firstFew(names)] as Fact] : [],
-      fixes: [
-        `to train ${both.length === 1 ? "it" : "them"} as a whole: excludeModules: ${JSON.stringify(both.slice(0, 3).map(({ name }) => name))}`,
-        "to adapt: take it out of modulesToSave",
-      ],
-      fields: { modules: both.map(({ name }) => name) },
-    },
-  ];
+  return {
+    code: "targets_overlap",
+    summary: `${both[0]!.name} is in ${option} and ${both[0]!.why.startsWith("part of") ? "is " + both[0]!.why + " in " : "in "}modulesToSave: it cannot be adapted and trained as a whole.`,
+    facts: both.length > 1 ? [["modules", firstFew(names)] as Fact] : [],
+    fixes: [
+      `to train ${both.length === 1 ? "it" : "them"} as a whole: excludeModules: ${JSON.stringify(both.slice(0, 3).map(({ name }) => name))}`,
+      "to adapt: take it out of modulesToSave",
+    ],
+    fields: { modules: both.map(({ name }) => name) },
+  };
 }
 
 /** Modules to save inside of others. */

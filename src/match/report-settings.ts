@@ -1,4 +1,4 @@
-import type { ModulePattern } from "../base/module-pattern.js";
+import type { ModuleEntry, ModulePattern } from "../base/module-pattern.js";
 import type { LayerChoice } from "./layers.js";
 import type { ListedModule } from "./module-list.js";
 
@@ -10,6 +10,8 @@ export interface MatchSettings extends LayerChoice {
   readonly model: string;
   readonly method: string;
   readonly targetModules: ModulePattern;
+  /** Parameters of modules that are adapted by themselves. */
+  readonly targetParameters?: readonly ModuleEntry[] | undefined;
   /** Whether the targets come from the model's table, and were written by nobody. */
   readonly defaultTargets: boolean;
   /** Whether it is right that nothing is adapted, as for a method that has its own places. */
@@ -32,11 +34,11 @@ export interface MatchSettings extends LayerChoice {
   readonly valuesAt?: (module: ListedModule) => Readonly<Record<string, number>>;
   readonly ambiguous?: Ambiguous | undefined;
   readonly matching: "whole-names" | "hugging-face";
-  /** Whether the method can adapt a module. */
-  readonly supports: (module: ListedModule) => boolean;
+  /** Whether the method can adapt a module, or one of its parameters. */
+  readonly supports: (module: ListedModule, parameter?: string) => boolean;
   /** Rank and alpha at a module, and the parameters that are trained there. */
   readonly adapterAt: (
-    module: ListedModule,
+    module: ListedModule & { readonly parameter?: string | undefined },
     values: Readonly<Record<string, number>>,
   ) => { readonly rank?: number | undefined; readonly alpha?: number | undefined; readonly trained: number };
 }

@@ -21,6 +21,8 @@ export type ModuleStatus = "adapted" | "saved" | "excluded" | "layer" | "unsuppo
 /** A module in a report. */
 export interface ModuleMatch extends ListedModule {
   readonly status: ModuleStatus;
+  /** The parameter that is named by `targetParameters`, and alone is adapted. */
+  readonly parameter?: string | undefined;
   /** Every entry of every option that names it. */
   readonly matchedBy: readonly EntryUse[];
   /** What brought it here, in a few words. */

@@ -5,6 +5,13 @@ import { PathTrie } from "./path-trie.js";
 /** The entries that name each module of a list; `undefined` where none does. */
 export type Hits = readonly (readonly ParsedEntry[] | undefined)[];
 
+/** How many things each entry names, in one pass. */
+export function countHits(entries: readonly ParsedEntry[], hits: Hits): Map<ParsedEntry, number> {
+  const counts = new Map(entries.map((entry) => [entry, 0]));
+  for (const here of hits) for (const entry of here ?? []) counts.set(entry, counts.get(entry)! + 1);
+  return counts;
+}
+
 /** All paths that modules or lists of modules have, those alone that hold `word` where one is given. */
 function allPrefixes(modules: readonly ListedModule[], word: string): Set<string> {
   const prefixes = new Set<string>();

@@ -6,7 +6,11 @@ import type { MethodDefinition } from "./method.js";
 
 /** Sets of options that go together, which no single option can stand for. */
 const VARIANTS: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, unknown>>>>>> = {
-  LORA: { "r: 32": { r: 32 }, rankPattern: { rankPattern: { q_proj: 2 }, alphaPattern: { q_proj: 5 } } },
+  LORA: {
+    "r: 32": { r: 32 },
+    rankPattern: { rankPattern: { q_proj: 2 }, alphaPattern: { q_proj: 5 } },
+    targetParameters: { targetParameters: ["q_proj.weight", "embed_tokens.weight"] },
+  },
   LOHA: { "r: 1": { r: 1 } },
   LOKR: { "small r, decomposeBoth": { r: 1, decomposeBoth: true, decomposeFactor: 4 } },
   OFT: { "r: 4": { r: 4, oftBlockSize: 0 }, "exact, shared": { useCayleyNeumann: false, blockShare: true } },

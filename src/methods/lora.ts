@@ -1,12 +1,14 @@
 import { UnsupportedError } from "../base/errors.js";
 import { gaussian, nothing } from "../base/fill.js";
 import { integersOrByName, alias, flag, flagOr, integer, number, textForm } from "../base/option.js";
+import { moduleEntries } from "../base/module-pattern.js";
 import { patternOptions, targetOptions, biasOption } from "../base/target-options.js";
 import type { Value } from "../graph/value.js";
 import type { Parameter } from "../nn/parameter.js";
 import { doraEmbedding, doraLinear } from "./lora-dora.js";
 import { keepResidual } from "./lora-residual.js";
 import type { StartOptions } from "./lora-pair.js";
+import { checkParameterPlaces, isOwnUpdate, parameterFaults, parameterUpdate } from "./lora-parameter.js";
 import { groupsOfStarts, PISSA_ITERATIONS, startNames, startOf, startOptions } from "./lora-start.js";
 import { type Companion, defineMethod, type MethodDefinition } from "./method.js";
 import { trainableTokens } from "./trainable-tokens.js";
@@ -58,6 +60,7 @@ const noBias = (path: string): UnsupportedError =>
  * `useDora`: y = m / ‖W + s B A‖ ⊙ (W + s B A) x, with m the lengths of W's rows at the start; the sum is never made.
  * `pissa`, `pissa_niter_N`, `olora`, `corda`, `lora_ga`: A and B start as a part of W and y = W x + s · (B A − B₀ A₀) x; the base stays as it is, and what
  * is saved is an ordinary LoRA of rank 2 r.
+ * `targetParameters`: P + s · B A of a parameter P as the model keeps it; for a linear layer's weight the same as the layer itself.
  * `eva`: A starts as directions of the layer's inputs, which calibration batches show; ranks move to the layers that they explain most of.
  * `mica`: B starts as the left singular vectors of the smallest singular values of W and is not trained; A starts at zero.
  * Differs from Hugging Face: `whiten` of `eva` divides once, also where layers share their inputs; `scale: "stable"` of `lora_ga` takes
@@ -109,6 +112,11 @@ export const lora = defineMethod({
     }),
     ...startOptions,
     ...targetOptions,
+    targetParameters: moduleEntries({
+      doc:
+        "Parameters to adapt by themselves, such as q_proj.weight, in the spellings of targetModules; alone where targetModules is " +
+        "left out. Without dropout, useDora and loraBias.",
+    }),
     ...patternOptions,
     ensureWeightTying: flag({
       default: false,
@@ -134,7 +142,6 @@ export const lora = defineMethod({
     megatron_core: "megatron.core",
     monteclora_config: null,
     qalora_group_size: 16,
-    target_parameters: null,
     use_bdlora: null,
     use_qalora: false,
     velora_config: null,
@@ -143,7 +150,7 @@ export const lora = defineMethod({
   mergeable: () => true,
   check(config) {
     const { initLoraWeights, useDora, loraBias, r } = config;
-    const faults = strayGroups(config);
+    const faults = [...strayGroups(config), ...parameterFaults(config)];
     if (useDora && startOf(initLoraWeights).takesWeight === true) {
       const text = "true: the lengths belong to a weight that the start takes apart; choose one of the two";
       faults.push({ keys: ["useDora", "initLoraWeights"], text });
@@ -176,6 +183,8 @@ export const lora = defineMethod({
     const rank = { symbol: "r", size: r };
     const factor = loraAlpha / (useRslora ? Math.sqrt(r) : r);
     const scaling = scope.scalar(factor);
+    checkParameterPlaces(scope.place, scope.places, config);
+    if (isOwnUpdate(scope.place)) return parameterUpdate(site, config, factor, scope);
     if (site.kind === "embedding") {
       const startA = initLoraWeights === false ? gaussian(1) : nothing;
       const A = scope.param("lora_embedding_A", [rank, site.vocabularySize], startA);

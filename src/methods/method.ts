@@ -17,6 +17,8 @@ export interface SymbolicSize {
 export interface Place<S extends Site = Site> {
   readonly path: string;
   readonly site: S;
+  /** The parameter of the module that alone is adapted, where it was named by `targetParameters`. */
+  readonly parameter?: string | undefined;
   /** Whether a pattern, as options have them, means this place. */
   named(this: void, pattern: ModulePattern): boolean;
 }

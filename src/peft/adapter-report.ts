@@ -1,11 +1,12 @@
-import type { ModulePattern } from "../base/module-pattern.js";
+import type { ModuleEntry, ModulePattern } from "../base/module-pattern.js";
 import { buildReport } from "../match/build-report.js";
 import { type ListedModule, listModules, type ModuleFacts } from "../match/module-list.js";
 import { named } from "../match/named.js";
+import { parameterPath } from "../match/parameters.js";
 import type { MatchReport } from "../match/report.js";
 import type { Ambiguous, MatchSettings } from "../match/report-settings.js";
 import type { MethodDefinition, Place } from "../methods/method.js";
-import { type Module, siteOf } from "../nn/module.js";
+import { type Module, ownParameters, siteOf } from "../nn/module.js";
 import type { ResolvedConfig } from "./attached-adapter.js";
 import { tiedModules } from "./module-copies.js";
 
@@ -37,16 +38,29 @@ export const needsTargets = (method: MethodDefinition): boolean =>
 
 const asNumber = (value: unknown): number | undefined => (typeof value === "number" ? value : undefined);
 
-/** The place that a method would hold on to at a module. */
+/** The place that a method would hold on to at a module, or at a parameter of it. */
 export function placeAt(
   subject: MatchSubject,
-  module: ListedModule,
+  module: ListedModule & { readonly parameter?: string | undefined },
   { sites }: MethodDefinition,
 ): Place | undefined {
-  const own = subject.moduleAt(module.name);
+  const { name: path, parameter } = module;
+  const own = subject.moduleAt(path);
   const site = own === undefined ? undefined : siteOf(own, sites);
   if (site === undefined) return undefined;
-  return { path: module.name, site, named: (pattern: ModulePattern) => named(pattern, module) };
+  if (parameter === undefined)
+    return { path, site, named: (pattern: ModulePattern) => named(pattern, module) };
+  // A site is about one matrix of its module.
+  const weight = "weight" in site ? site.weight : undefined;
+  const adapted = ownParameters(own!).some(([key, value]) => key === parameter && value === weight);
+  if (!adapted) return undefined;
+  const listed = { ...module, name: parameterPath(module) };
+  return {
+    path,
+    site,
+    parameter,
+    named: (pattern: ModulePattern) => named(pattern, module) || named(pattern, listed),
+  };
 }
 
 /** What a report needs to know of a method and its options. */
@@ -61,6 +75,7 @@ export function reportSettings(
     model,
     method: method.name,
     targetModules: (config["targetModules"] ?? []) as ModulePattern,
+    targetParameters: config["targetParameters"] as readonly ModuleEntry[] | undefined,
     defaultTargets,
     emptyTargets: !Object.hasOwn(method.config, "targetModules"),
     everywhere: method.everywhere === true && config["targetModules"] === undefined,
@@ -81,7 +96,7 @@ export function reportSettings(
     ]),
     ambiguous: config["ambiguous"] as Ambiguous | undefined,
     matching: config["matching"] === "hugging-face" ? "hugging-face" : "whole-names",
-    supports: (module) => placeAt(subject, module, method) !== undefined,
+    supports: (module, parameter) => placeAt(subject, { ...module, parameter }, method) !== undefined,
     adapterAt(module, values) {
       const here = { ...config, ...values };
       const place = placeAt(subject, module, method);

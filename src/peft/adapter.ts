@@ -46,6 +46,10 @@ function modelDefault(
   return table === undefined ? undefined : tables[table];
 }
 
+/** Whether single parameters are to be adapted. */
+const hasParameters = ({ targetParameters }: ResolvedConfig): boolean =>
+  Array.isArray(targetParameters) && targetParameters.length > 0;
+
 /** The method of a config and its options, those that were left out filled in; `targetModules` from the model's tables. */
 export function prepareConfig(
   config: PeftConfig,
@@ -61,7 +65,9 @@ export function prepareConfig(
   const { peftType, ...options } = config;
   const method = findMethod(peftType);
   const resolved = resolveConfig(method, options, from);
-  const written = resolved["targetModules"] as ModulePattern | undefined;
+  // Parameters that are named are all that is meant, where nothing is said of modules.
+  const alone = hasParameters(resolved) && resolved["matching"] !== "hugging-face" ? [] : undefined;
+  const written = (resolved["targetModules"] ?? alone) as ModulePattern | undefined;
   const target = written ?? modelDefault(method, tables, "targetModules");
   const filled = Object.hasOwn(method.config, "targetModules") ? { targetModules: target } : {};
   return { method, resolved: { ...resolved, ...filled }, target, isDefault: written === undefined };

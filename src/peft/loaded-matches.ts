@@ -1,5 +1,6 @@
 import { buildReport } from "../match/build-report.js";
 import { huggingFaceValue } from "../match/hugging-face.js";
+import { parameterPath } from "../match/parameters.js";
 import type { MatchReport, MatchWarning } from "../match/report.js";
 import type { MethodDefinition } from "../methods/method.js";
 import { ownParameters } from "../nn/module.js";
@@ -86,10 +87,10 @@ export function loadedMatches(
   const settings = reportSettings({ ...subject, heads: [] }, method, config, false);
   const save = config["modulesToSave"] ?? [];
   const saved = savedBy(file.keys, subject, typeof save === "string" ? [save] : (save as readonly string[]));
-  const valuesAt = ({ name }: { readonly name: string }): Record<string, number> =>
+  const valuesAt = (module: { readonly name: string }): Record<string, number> =>
     Object.fromEntries(
       settings.patterns.flatMap(([option, replaces, values]): [string, number][] => {
-        const value = huggingFaceValue(values, name, option);
+        const value = huggingFaceValue(values, at(module), option);
         return value === undefined ? [] : [[replaces, value]];
       }),
     );
@@ -99,6 +100,9 @@ export function loadedMatches(
     modulesToSave: saved,
   });
   const expected = asWritten.targets.map(({ name }) => name);
+  // Which parameters are adapted by themselves only the config says.
+  const paths = new Map(asWritten.targets.map((target) => [target.name, parameterPath(target)]));
+  const at = ({ name }: { readonly name: string }): string => paths.get(name) ?? name;
   const companions = (method.companions?.(config) ?? []).map(({ prefix }) => prefix);
   const adapted = adaptedBy(file.keys, subject, companions);
   const names = adapted.length > 0 ? adapted : expected;
@@ -112,7 +116,11 @@ export function loadedMatches(
     matching: "whole-names",
     ambiguous: "allow",
     emptyTargets: names.length === 0,
-    targetModules: names.map(exact),
+    targetModules: names.filter((name) => at({ name }) === name).map(exact),
+    targetParameters: names
+      .map((name) => at({ name }))
+      .filter((path, i) => path !== names[i])
+      .map(exact),
     modulesToSave: saved.map(exact),
     patterns: [],
     valuesAt,

@@ -16,12 +16,11 @@ export function moduleFacts(root: Module): ModuleFacts[] {
       totals.set(at, (totals.get(at) ?? 0) + own);
     }
   }
-  return modules.map(([path, module]) => ({
-    name: path,
-    type: module.kind,
-    shape: ownParameters(module).find(([name]) => name === "weight")?.[1].shape,
-    parameters: totals.get(path) ?? 0,
-  }));
+  return modules.map(([path, module]) => {
+    const own = Object.fromEntries(ownParameters(module).map(([name, { shape }]) => [name, shape]));
+    const { kind: type } = module;
+    return { name: path, type, shape: own["weight"], own, parameters: totals.get(path) ?? 0 };
+  });
 }
 
 /** A module without weights that stands for one of a list; undefined for kinds that no adapter holds on to. */

@@ -74,8 +74,9 @@ export async function saveAdapter(
   const { report, method, config: own } = adapter;
   const options = { ...savedConfig(report, method, own), ...Object.fromEntries(written) };
   const config = writeAdapterConfig(adapter.method, options, facts);
-  const turned = adapter.attachments.some(
-    ({ module, wrapper }) => wrapper?.infix === "base_layer" && module.transposed.length > 0,
+  // Of a single parameter the file holds what is added to it as it is kept.
+  const turned = adapter.places.some(
+    ({ site, parameter }) => parameter === undefined && site.module.transposed.length > 0,
   );
   if (turned && "fan_in_fan_out" in config) config["fan_in_fan_out"] = true;
   await folder.json("adapter_config.json", config);

@@ -2,6 +2,7 @@ import { MODULE_OPTIONS } from "../base/module-pattern.js";
 import type { ModulePattern } from "../base/module-pattern.js";
 import {
   huggingFaceModulesToSave,
+  huggingFaceParameters,
   huggingFaceTargets,
   huggingFaceValue,
   type HuggingFaceTargets,
@@ -9,6 +10,7 @@ import {
 } from "../match/hugging-face.js";
 import type { ListedModule } from "../match/module-list.js";
 import { named } from "../match/named.js";
+import { listParameters, parameterPath } from "../match/parameters.js";
 import type { MatchReport } from "../match/report.js";
 import type { MethodDefinition } from "../methods/method.js";
 import type { ResolvedConfig } from "./attached-adapter.js";
@@ -26,7 +28,9 @@ function savedTargets(
 ): Record<string, unknown> {
   const { modules } = report;
   // What is adapted because it shares a weight is found anew by whoever reads the file.
-  const names = report.targets.filter(({ why }) => !why.startsWith("tied to ")).map(({ name }) => name);
+  const names = report.targets
+    .filter(({ why, parameter }) => !why.startsWith("tied to ") && parameter === undefined)
+    .map(({ name }) => name);
   const modulesToSave = report.modulesToSave.map(({ name }) => name);
   const fits = (targets: HuggingFaceTargets): boolean =>
     same(
@@ -49,6 +53,18 @@ function savedTargets(
   return { ...open, targetModules: `(?:${names.map(escape).join("|")})` };
 }
 
+/** Parameters as Hugging Face finds them: as they were written, or full names. */
+function savedParameters(report: MatchReport, config: ResolvedConfig): Record<string, unknown> {
+  const written = config["targetParameters"] as ModulePattern | undefined;
+  const adapted = report.targets.filter(({ parameter }) => parameter !== undefined).map(parameterPath);
+  if (written === undefined || adapted.length === 0) return {};
+  const parameters = listParameters(report.modules);
+  const found = (entries: readonly string[]): string[] =>
+    huggingFaceParameters(parameters, entries).map((i) => parameters[i]!.name);
+  const asWritten = isPlain(written) && same(found(written as readonly string[]), adapted);
+  return asWritten ? {} : { targetParameters: adapted };
+}
+
 /** Keys by name that Hugging Face reads as exactly these values. */
 function savedPatterns(
   report: MatchReport,
@@ -61,12 +77,13 @@ function savedPatterns(
       if (written === undefined || Object.keys(written).length === 0) return [];
       const fits = (values: Readonly<Record<string, number>>): boolean =>
         report.targets.every(
-          ({ name, values: own }) => huggingFaceValue(values, name, option) === own[replaces],
+          (target) => huggingFaceValue(values, parameterPath(target), option) === target.values[replaces],
         );
       if (Object.keys(written).every((key) => !/[{}!]|\*\*/.test(key)) && fits(written)) return [];
-      const entries = report.targets.flatMap(({ name, values }): [string, number][] =>
-        values[replaces] === undefined ? [] : [[name, values[replaces]]],
-      );
+      const entries = report.targets.flatMap((target): [string, number][] => {
+        const value = target.values[replaces];
+        return value === undefined ? [] : [[parameterPath(target), value]];
+      });
       const byName = Object.fromEntries(entries);
       const exact = Object.fromEntries(entries.map(([name, value]) => [`^${escape(name)}`, value]));
       return [[option, fits(byName) ? byName : exact]];
@@ -105,6 +122,7 @@ export function savedConfig(
   return {
     ...config,
     ...savedTargets(report, config, method.followsTies === true),
+    ...savedParameters(report, config),
     ...savedPatterns(report, method, config),
     ...savedPointers(report, config),
     modulesToSave: saved.length === 0 ? undefined : saved,

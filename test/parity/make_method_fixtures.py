@@ -36,14 +36,17 @@ OUT = ROOT / "methods"
 # Modules that cases adapt, by family; GPT-2 has its weights the other way round, which not every method of the reference takes.
 FAMILIES = dict(
     llama=dict(norms=["input_layernorm", "norm"], tokens=["embed_tokens"], two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
-               ia3=["k_proj", "down_proj"], feedforward=["down_proj"]),
+               ia3=["k_proj", "down_proj"], feedforward=["down_proj"],
+               parameters=["layers.0.self_attn.q_proj.weight", "layers.2.mlp.down_proj.weight"], beside=["layers.1.mlp.up_proj"]),
     qwen2=dict(norms=["post_attention_layernorm"], tokens=["embed_tokens"], two=["layers.0.self_attn.q_proj", "layers.2.mlp.down_proj"], attention=["q_proj", "v_proj"],
                embedding=["embed_tokens"],
-               ia3=["k_proj", "down_proj"], feedforward=["down_proj"]),
+               ia3=["k_proj", "down_proj"], feedforward=["down_proj"],
+               parameters=["layers.0.self_attn.q_proj.weight", "embed_tokens.weight"], beside=[]),
     gpt2=dict(norms=["ln_1", "ln_f"], tokens=["wte"], two=["h.0.attn.c_attn", "h.1.mlp.c_proj"], attention=["c_attn"],
-              ia3=["c_attn", "mlp.c_proj"], feedforward=["mlp.c_proj"]),
+              ia3=["c_attn", "mlp.c_proj"], feedforward=["mlp.c_proj"],
+              parameters=["attn.c_attn.weight", "wpe.weight", "h.1.mlp.c_proj.weight"], beside=[]),
 )
-TURNED = {"ln-tuning", "trainable-tokens", "lora-dora", "lora-bias", "lora-pissa", "ia3", "vera", "fourierft", "adalora"}
+TURNED = {"lora-parameters", "ln-tuning", "trainable-tokens", "lora-dora", "lora-bias", "lora-pissa", "ia3", "vera", "fourierft", "adalora"}
 LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.01, 5
 
 
@@ -60,6 +63,9 @@ def cases(names):
            dict(convert=True))
     yield ("lora-tokens", LoraConfig(r=2, trainable_token_indices=[50, 3, 7], target_modules=QV),
            dict(families={"llama", "qwen2"}))
+    # Keys of patterns are names of what is adapted, here of parameters.
+    yield ("lora-parameters", LoraConfig(r=3, lora_alpha=5, bias="lora_only", target_modules=names["beside"], target_parameters=names["parameters"],
+                                         rank_pattern={names["parameters"][-1]: 2}, alpha_pattern={names["parameters"][0]: 4}), {})
     yield "lora-biases", LoraConfig(r=2, bias="all", target_modules=QV), dict(families={"qwen2"})
     yield "vera-biases", VeraConfig(r=4, bias="vera_only", target_modules=QV), dict(families={"qwen2"})
     yield "ln-tuning", LNTuningConfig(target_modules=names["norms"]), {}
@@ -178,7 +184,8 @@ def case(family, name, config, extra):
     generator = torch.Generator().manual_seed(len(name))
     base = AutoModelForCausalLM.from_pretrained(ROOT / family / "model", dtype=torch.float32)
     config.task_type = "CAUSAL_LM"
-    if family == "gpt2" and hasattr(config, "fan_in_fan_out"):
+    # Parameters are adapted as they are kept.
+    if family == "gpt2" and hasattr(config, "fan_in_fan_out") and not getattr(config, "target_parameters", None):
         config.fan_in_fan_out = True
     boft_layer.get_fbd_cuda = lambda: "butterfly" in extra
     model = get_peft_model(base, config).eval()
