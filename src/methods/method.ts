@@ -125,6 +125,8 @@ export interface Scope {
   once<T>(key: string, make: () => T): T;
   /** What is written for a tensor when the adapter is saved, instead of the tensor itself. */
   savedTensor(parameter: Parameter, make: () => HostTensor): void;
+  /** What an option is called where it was written, for errors: beside another method it goes by the option that asks for it. */
+  written(option: string): string;
   /** An option as it was given, where a pattern gives this place another value. */
   general<T>(option: string): T;
   /** What is written for an option when the adapter is saved; call it within `once`. */

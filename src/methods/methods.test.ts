@@ -256,8 +256,17 @@ describe("LoRA", () => {
       fix: see all paths: peft match DIR/llama/model
        or: for what may be absent: { match: "name", optional: true }"
     `);
+    expect(await errorOf({ peftType: "LORA", trainableTokenIndices: [4, 7, 4] })).toMatchInlineSnapshot(`
+      "LORA has an option that cannot be used.
+        trainableTokenIndices  token 4 is named twice"
+    `);
+    expect(await errorOf({ peftType: "LORA", trainableTokenIndices: { embed_tokens: [] } }))
+      .toMatchInlineSnapshot(`
+      "LORA has an option that cannot be used.
+        trainableTokenIndices  [] names no token"
+    `);
     expect(await errorOf({ peftType: "LORA", trainableTokenIndices: [97] })).toMatchInlineSnapshot(`
-      "tokenIndices: 97 is no token of model.embed_tokens, which has 97.
+      "trainableTokenIndices: 97 is no token of model.embed_tokens, which has 97.
       fix: ids from 0 to 96"
     `);
     const twice = { modulesToSave: ["embed_tokens"], trainableTokenIndices: { embed_tokens: [1] } };

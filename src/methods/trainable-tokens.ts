@@ -57,7 +57,7 @@ export const trainableTokens = defineMethod({
     if (beyond !== undefined) {
       throw new ConfigError({
         code: "token_unknown",
-        summary: `tokenIndices: ${beyond} is no token of ${scope.place.path}, which has ${size.toLocaleString("en")}.`,
+        summary: `${scope.written("tokenIndices")}: ${beyond} is no token of ${scope.place.path}, which has ${size.toLocaleString("en")}.`,
         fixes: [`ids from 0 to ${size - 1}`],
         fields: { token: beyond, limit: size - 1 },
       });

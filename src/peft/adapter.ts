@@ -23,7 +23,10 @@ function resolveConfig(
   from: ReadOptionsSource,
 ): ResolvedConfig {
   const resolved = readOptions(method.config, values, from);
-  const faults = (method.check?.(resolved) ?? []).map(({ keys, text }) => {
+  const beside = (method.companions?.(resolved) ?? []).flatMap(({ method: other, config, option }) =>
+    (other.check?.(config) ?? []).map(({ text }) => ({ keys: [option], text })),
+  );
+  const faults = [...(method.check?.(resolved) ?? []), ...beside].map(({ keys, text }) => {
     const [first, ...rest] = keys.map(SPELL[from.spelling ?? "camelCase"]);
     return {
       key: keys[0]!,
@@ -217,7 +220,7 @@ export function attachAdapter(
   );
   const companions = companionPlaces(method, complete, options, matches);
   const beside = companions.map(({ companion, place, module }): PlacedAttachment => {
-    const scope = new SiteScope(common, place, companion.prefix);
+    const scope = new SiteScope(common, place, companion);
     const adapter = companion.method.attach(place.site as never, companion.config as never, scope);
     return { path: place.path, module, attachment: { adapter: name, active: false, ...adapter } };
   });

@@ -2,7 +2,7 @@ import type { Initialiser } from "../base/fill.js";
 import type { HostTensor } from "../base/host-tensor.js";
 import type { DType } from "../base/tensor-type.js";
 import { Random } from "../base/random.js";
-import type { Place, Scope, StepFacts, SymbolicSize } from "../methods/method.js";
+import type { Companion, Place, Scope, StepFacts, SymbolicSize } from "../methods/method.js";
 import { Parameter } from "../nn/parameter.js";
 
 /** What the places of one adapter have in common. */
@@ -54,12 +54,14 @@ export class SiteScope implements Scope {
   readonly #common: AdapterScope;
 
   readonly #prefix: string;
+  readonly #option: string | undefined;
 
-  /** @param prefix - what stands between the path of the place and the names of its tensors. */
-  constructor(common: AdapterScope, place: Place, prefix = "") {
+  /** @param beside - what asks for the method, where it holds on beside another. */
+  constructor(common: AdapterScope, place: Place, beside?: Pick<Companion, "prefix" | "option">) {
     this.#common = common;
     this.place = place;
-    this.#prefix = prefix;
+    this.#prefix = beside?.prefix ?? "";
+    this.#option = beside?.option;
   }
 
   get #path(): string {
@@ -165,6 +167,10 @@ export class SiteScope implements Scope {
 
   savedTensor(parameter: Parameter, make: () => HostTensor): void {
     this.#common.savedTensors.set(parameter, make);
+  }
+
+  written(option: string): string {
+    return this.#option ?? option;
   }
 
   general<T>(option: string): T {
