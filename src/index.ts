@@ -40,6 +40,7 @@ export {
   type PlainTensor,
   PretrainedModel,
 } from "./auto/pretrained-model.js";
+export type { Arithmetic } from "./nn/runner.js";
 export type { WeightDType } from "./auto/load-weights.js";
 export {
   type ChatTemplateOptions,

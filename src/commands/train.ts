@@ -1,6 +1,7 @@
 import { stringify } from "yaml";
 import { autoModels } from "../auto/auto-model.js";
 import type { LabelOptions } from "../auto/label-options.js";
+import type { Arithmetic } from "../nn/runner.js";
 import type { WeightDType } from "../auto/load-weights.js";
 import { ConfigError } from "../base/errors.js";
 import { flag } from "../base/option.js";
@@ -92,6 +93,7 @@ export const train = defineCommand({
       ...(labels === undefined || task === "QUESTION_ANS" ? {} : labelOptions(labels)),
       seed: run["seed"] as number,
       dtype: run["dtype"] as WeightDType,
+      arithmetic: run["arithmetic"] as Arithmetic,
       activationBytes: run["activationMemory"] as number | undefined,
       signal,
       onWarning: (text) => terminal.note(`warning: ${text}`),

@@ -1,6 +1,7 @@
 import type { Value } from "../graph/value.js";
 import { Module } from "./module.js";
 import { Parameter } from "./parameter.js";
+import { product } from "./product.js";
 import type { LinearSite } from "./site.js";
 import type { Trace } from "./trace.js";
 
@@ -25,9 +26,7 @@ export class Conv1D extends Module {
   }
 
   forward(t: Trace, x: Value): Value {
-    return t.adapt(this, x, (input) =>
-      t.f.add(t.f.matmul(input, t.own(this, "weight"), {}), t.own(this, "bias")),
-    ); // (N, out)
+    return t.adapt(this, x, (input) => t.f.add(product(t, this, input), t.own(this, "bias"))); // (N, out)
   }
 
   override site(): LinearSite {

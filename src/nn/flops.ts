@@ -16,13 +16,16 @@ function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
   return product;
 }
 
+/** Ops that are matrix products of their first input. */
+const PRODUCTS: ReadonlySet<string> = new Set(["matmul", "packedMatmul", "int8Matmul"]);
+
 /**
  * Floating-point operations of the matrix products of a graph, 2 · M · N · K each. Products with a size that the inputs do not
  * tell are left out.
  */
 export function matmulFlops(graph: Graph): (sizes: Sizes) => number {
   const products = topologicalOrder(graph).flatMap(({ type, node }) => {
-    if (node?.op.name !== "matmul" && node?.op.name !== "packedMatmul") return [];
+    if (node === undefined || !PRODUCTS.has(node.op.name)) return [];
     const [left] = node.inputs;
     const inner = left!.type.shape.at(node.attrs["transposeA"] === true ? -2 : -1)!;
     return [[...type.shape, inner]];

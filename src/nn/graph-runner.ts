@@ -3,12 +3,13 @@ import { packedParts } from "../base/packed-matrix.js";
 import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import { int8Tensor } from "./int8-weights.js";
 import type { Parameter } from "./parameter.js";
 import type { GraphConstants, SessionCache } from "./session-cache.js";
 import type { BoundGraph, Source } from "./token-program.js";
 
 /** Finds the tensor of a source that is not a parameter. */
-export type Resolve = (source: Exclude<Source, { kind: "parameter" | "packed" }>) => HostTensor;
+export type Resolve = (source: Exclude<Source, { kind: "parameter" | "packed" | "int8" }>) => HostTensor;
 
 /** Numbers of the named sizes that the parameters of a graph bring, such as ranks. */
 export function symbolSizes(bound: BoundGraph): Map<string, number> {
@@ -35,6 +36,13 @@ export function resolveDims(type: TensorType, sizes: ReadonlyMap<string, number>
   });
 }
 
+/** The tensor of a source; undefined where it is part of the compiled graph. */
+function inputOf(source: Source, resolve: Resolve): HostTensor | undefined {
+  if (source.kind === "packed") return undefined;
+  if (source.kind === "int8") return int8Tensor(source.parameter, source.part);
+  return source.kind === "parameter" ? source.parameter.tensor : resolve(source);
+}
+
 /** Compiles a bound graph at its first use and runs it; `meanwhile` is called once the runtime is at work. */
 export async function runBound(
   sessions: SessionCache,
@@ -45,9 +53,7 @@ export async function runBound(
   meanwhile?: () => void,
 ): Promise<void> {
   const session = await compileBound(sessions, bound);
-  const inputs = bound.sources.flatMap((source) =>
-    source.kind === "packed" ? [] : source.kind === "parameter" ? source.parameter.tensor : resolve(source),
-  );
+  const inputs = bound.sources.flatMap((source) => inputOf(source, resolve) ?? []);
   const work = session.run(inputs, outputs, options);
   meanwhile?.();
   await work;

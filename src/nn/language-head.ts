@@ -34,7 +34,7 @@ interface LossProgram {
 /** The head of a language model: scores, and the loss with its gradient, in chunks of rows, so that no full scores exist. */
 export class LanguageHead {
   #programs = new Map<string, LossProgram>();
-  readonly #scores = new Map<boolean, BoundGraph>();
+  readonly #scores = new Map<string, BoundGraph>();
   #vocabularySize = 0;
 
   constructor(readonly runner: Runner) {}
@@ -46,10 +46,11 @@ export class LanguageHead {
   }
 
   #scoreGraph(): BoundGraph {
-    const { model, packed } = this.runner;
-    let scores = this.#scores.get(packed);
+    const { model, products } = this.runner;
+    const key = String(products.packed);
+    let scores = this.#scores.get(key);
     if (scores === undefined) {
-      const t = new Trace({ packed });
+      const t = new Trace({ products });
       const x = inputValue("rows", { dtype: "float32", shape: ["R", model.hidden.width] });
       const logits = model.head(t, x);
       this.#vocabularySize = logits.type.shape[1] as number;
@@ -58,7 +59,7 @@ export class LanguageHead {
         graph: { name: "head", inputs: [x, ...leaves.map(([value]) => value)], outputs: [logits] },
         sources: [{ kind: "stream", stream: "rows" }, ...leaves.map(([, leaf]) => leaf)],
       };
-      this.#scores.set(packed, scores);
+      this.#scores.set(key, scores);
     }
     return scores;
   }
@@ -90,12 +91,12 @@ export class LanguageHead {
   }
 
   #lossProgram(training: boolean, withGradients: boolean, hiddenGradient: boolean): LossProgram {
-    const { packed } = this.runner;
-    const key = [training, withGradients, hiddenGradient, packed].join();
+    const { products } = this.runner;
+    const key = [training, withGradients, hiddenGradient, products.packed].join();
     const known = this.#programs.get(key);
     if (known !== undefined) return known;
     const { model } = this.runner;
-    const t = new Trace({ training, packed });
+    const t = new Trace({ training, products });
     const f = t.f;
     const hidden = inputValue("hidden", { dtype: "float32", shape: ["N", model.hidden.width] });
     const rows = inputValue("rows", { dtype: "int64", shape: ["R"] });

@@ -1,6 +1,7 @@
 import type { Value } from "../graph/value.js";
 import { Module } from "./module.js";
 import { Parameter } from "./parameter.js";
+import { product } from "./product.js";
 import type { LinearSite } from "./site.js";
 import type { Trace } from "./trace.js";
 
@@ -26,7 +27,7 @@ export class Linear extends Module {
 
   forward(t: Trace, x: Value): Value {
     return t.adapt(this, x, (input) => {
-      const y = t.product(this, input); // (N, out)
+      const y = product(t, this, input); // (N, out)
       return this.bias === undefined ? y : t.f.add(y, t.own(this, "bias"));
     });
   }

@@ -73,6 +73,11 @@ export class Parameter {
     this.#blocks = undefined;
   }
 
+  /** Lets go of elements that can be read again. */
+  forget(): void {
+    if (this.#load !== undefined) this.#tensor = undefined;
+  }
+
   get loaded(): boolean {
     return this.#tensor !== undefined;
   }

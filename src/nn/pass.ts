@@ -2,6 +2,7 @@ import { InternalError } from "../base/errors.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { type ActivationPolicy, chooseActivations } from "./activation-policy.js";
 import { addGradient, type Resolve, resolveDims, runBound, symbolSizes } from "./graph-runner.js";
+import { int8Weight } from "./int8-weights.js";
 import type { KeyValueCache } from "./key-value-cache.js";
 import type { Observer } from "./observe.js";
 import { passTensors, uniform } from "./pass-tensors.js";
@@ -150,6 +151,7 @@ export class Pass {
     if (next?.kind !== "tokens") return;
     for (const source of this.#program(next).forward.sources)
       if (source.kind === "parameter") void source.parameter.tensor;
+      else if (source.kind === "int8") void int8Weight(source.parameter);
   }
 
   #resolve(stage: PlannedTokens, source: Parameters<Resolve>[0]): HostTensor {

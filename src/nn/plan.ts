@@ -2,6 +2,7 @@ import type { Module } from "./module.js";
 import { type ObservedInput, withObserved } from "./observe.js";
 import type { AttentionStage, Over, StagedModel, TokenStage } from "./stage.js";
 import { tokenPrograms, type TracedStage, traceStage, type TokenProgram } from "./token-program.js";
+import type { Products } from "./trace.js";
 import { stagesWithVirtual, virtualReads, virtualTokensOf } from "./virtual-tokens.js";
 
 /** A version of a stream: a stage that writes a stream makes a new one. */
@@ -71,8 +72,7 @@ export function makePlan(
   options: {
     training: boolean;
     gradients: boolean;
-    /** Whether products use matrices in blocks as they are. */
-    packed: boolean;
+    products?: Products;
     observed?: ReadonlySet<Module> | undefined;
   },
 ): Plan {

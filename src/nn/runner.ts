@@ -7,9 +7,14 @@ import { Pass, type PassOptions } from "./pass.js";
 import { makePlan, type Plan } from "./plan.js";
 import { SessionCache } from "./session-cache.js";
 import type { StagedModel, TokenBatch } from "./stage.js";
+import type { Products } from "./trace.js";
 import { makeRoom, virtualTokensOf } from "./virtual-tokens.js";
 
+/** What matrix products with frozen weights are computed in. */
+export type Arithmetic = "float32" | "int8";
+
 export interface RunnerOptions {
+  readonly arithmetic?: Arithmetic | undefined;
   /** Bytes of matrix products kept for the backward pass; without it, all are kept. */
   readonly activationBytes?: number | undefined;
 }
@@ -40,9 +45,9 @@ export class Runner {
     this.#observed = undefined;
   }
 
-  /** Whether products use matrices in blocks as they are: until the first step of a training, which decodes them once. */
-  get packed(): boolean {
-    return !this.#trains;
+  /** How products are computed: with blocks as they are until the first step of a training, which decodes them once. */
+  get products(): Products {
+    return { packed: !this.#trains, int8: this.options.arithmetic === "int8" };
   }
 
   /** Decoded weights serve all passes from now on; the graphs that have them in blocks are given up. */
@@ -56,7 +61,7 @@ export class Runner {
     const key = `${options.training}/${options.gradients}`;
     let plan = this.#plans.get(key);
     if (plan === undefined) {
-      plan = makePlan(this.model, { ...options, packed: this.packed });
+      plan = makePlan(this.model, { ...options, products: this.products });
       this.#plans.set(key, plan);
     }
     return plan;
@@ -66,7 +71,7 @@ export class Runner {
   #observedPlan(observer: Observer): Plan {
     if (this.#observed?.observer !== observer) {
       const { modules: observed } = observer;
-      const plan = makePlan(this.model, { training: false, gradients: false, packed: false, observed });
+      const plan = makePlan(this.model, { training: false, gradients: false, observed });
       this.#observed = { observer, plan };
     }
     return this.#observed.plan;

@@ -70,7 +70,7 @@ export interface TokenProgramOptions {
 }
 
 /** Matrix products are dear to repeat; norms, activations and sums are cheap. */
-const isDear = (value: Value): boolean => value.node?.op.name === "matmul";
+const isDear = (value: Value): boolean => /matmul$/i.test(value.node?.op.name ?? "");
 
 /** Builds the programs of a stage: `save` keeps matrix products for the backward pass, `recompute` keeps nothing. */
 export function tokenPrograms(

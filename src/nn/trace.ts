@@ -1,6 +1,7 @@
 import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
+import type { Int8Part } from "./int8-weights.js";
 import { type Module, ownParameter } from "./module.js";
 import type { PackedPart } from "../base/packed-matrix.js";
 import type { Parameter } from "./parameter.js";
@@ -11,6 +12,8 @@ export type Leaf =
   | { readonly kind: "parameter"; readonly parameter: Parameter }
   /** One of the tensors of a matrix in blocks: a constant of the compiled graph. */
   | { readonly kind: "packed"; readonly parameter: Parameter; readonly part: PackedPart }
+  /** A tensor of a frozen weight in 8 bits. */
+  | { readonly kind: "int8"; readonly parameter: Parameter; readonly part: Int8Part }
   /** The rows of a table that the tokens name. */
   | { readonly kind: "rows"; readonly parameter: Parameter }
   | { readonly kind: "stream"; readonly stream: string }
@@ -25,10 +28,18 @@ export const TOKENS = "N";
 /** Rows of a batch. */
 export const ROWS = "B";
 
+/** How products with frozen weights are computed, where it is not with decoded float32 weights. */
+export interface Products {
+  /** Whether matrices in blocks are used as they are. */
+  readonly packed?: boolean;
+  /** Whether they are computed in whole numbers of 8 bits. */
+  readonly int8?: boolean;
+}
+
 export interface TraceOptions {
   readonly training?: boolean;
   readonly rows?: string;
-  readonly packed?: boolean;
+  readonly products?: Products;
 }
 
 /** A graph under construction: model code calls `f`, and asks here for whatever comes from outside. */
@@ -39,18 +50,18 @@ export class Trace {
   readonly inputs = new Map<Module, Value>();
   readonly #parameters = new Map<Parameter, Value>();
   readonly #batch = new Map<string, Value>();
-  readonly #blockSums = new Map<string, Value>();
+  /** Sums of inputs over blocks, by input and number of blocks: products that read one input share them. */
+  readonly blockSums = new Map<string, Value>();
   /** Whether dropout is on. */
   readonly training: boolean;
   /** Name of the number of rows that dropout works on. */
   readonly rows: string;
-  /** Whether products use matrices in blocks as they are. */
-  readonly packed: boolean;
+  readonly products: Products;
 
-  constructor({ training = false, rows = TOKENS, packed = false }: TraceOptions = {}) {
+  constructor({ training = false, rows = TOKENS, products = {} }: TraceOptions = {}) {
     this.training = training;
     this.rows = rows;
-    this.packed = packed;
+    this.products = products;
   }
 
   /** A stream of token rows: (N, width). */
@@ -77,45 +88,8 @@ export class Trace {
     return /^(float32|u?int)/.test(stored.type.dtype) ? stored : this.f.cast(stored, { to: "float32" });
   }
 
-  /** x Wᵀ, where W (out, in) is a module's own weight or what the active adapters put in its place. */
-  product(module: Module, x: Value): Value {
-    const weight = ownParameter(module, "weight");
-    const packing = this.packed && !this.#isReplaced(module, "weight") ? weight.blocks?.packing : undefined;
-    if (packing === undefined) return this.f.matmul(x, this.own(module, "weight"), { transposeB: true });
-    const [out, width] = weight.shape as [number, number];
-    const blocks = width / packing.blockSize;
-    const part = (name: PackedPart, type: TensorType): Value => {
-      const value = inputValue(`${weight.name} ${name}`, type);
-      this.leaves.set(value, { kind: "packed", parameter: weight, part: name });
-      return value;
-    };
-    const real: TensorType = { dtype: "float32", shape: [out, blocks] };
-    const terms = Array.from({ length: packing.digits }, (_, digit) =>
-      this.f.packedMatmul(
-        x,
-        part(`codes ${digit}`, { dtype: "uint8", shape: [out, blocks, packing.blockSize / 2] }),
-        part(`scales ${digit}`, real),
-      ),
-    );
-    if (packing.offsets) {
-      const sums = this.#sumsOfBlocks(x, blocks, packing.blockSize); // (N, in / block)
-      terms.push(this.f.matmul(sums, part("offsets", real), { transposeB: true }));
-    }
-    return terms.reduce((sum, term) => this.f.add(sum, term));
-  }
-
-  /** Sums of x (N, in) over the blocks of its rows; those that read one x share them. */
-  #sumsOfBlocks(x: Value, blocks: number, blockSize: number): Value {
-    const key = `${x.id} ${blocks}`;
-    const known = this.#blockSums.get(key);
-    if (known !== undefined) return known;
-    const split = this.f.reshape(x, { shape: [x.type.shape[0]!, blocks, blockSize] });
-    const sums = this.f.sum(split, { axis: 2 });
-    this.#blockSums.set(key, sums);
-    return sums;
-  }
-
-  #isReplaced(module: Module, name: string): boolean {
+  /** Whether an active adapter puts something in the place of a module's own parameter. */
+  isReplaced(module: Module, name: string): boolean {
     return module.attachments.some(({ active, replaces }) => active && replaces?.[name] !== undefined);
   }
 
@@ -124,7 +98,7 @@ export class Trace {
     const weight = ownParameter(module, "weight");
     const leaf = this.leaves.get(ids);
     const tokens = leaf?.kind === "batch" && leaf.name === "tokens";
-    if (!tokens || weight.blocks === undefined || this.#isReplaced(module, "weight")) return undefined;
+    if (!tokens || weight.blocks === undefined || this.isReplaced(module, "weight")) return undefined;
     const rows = inputValue(`rows of ${weight.name}`, {
       dtype: "float32",
       shape: [TOKENS, weight.shape[1]!],

@@ -48,7 +48,7 @@ test("every file of the room is in the registry", () => {
 
 describe("gradient against central differences in float64", () => {
   test.each(cases)("$title", ({ definition, sample }) => {
-    if (definition.firstOrder === true || sample.inputs.length === 0) return;
+    if (definition.firstOrder === true || definition.rounds === true || sample.inputs.length === 0) return;
     const random = new Random(7);
     const { inputs, y } = build(definition, sample, "float64");
     const arrays = sample.inputs.map((input) => makeInput(input, random));

@@ -13,6 +13,7 @@ import { expandLike } from "./expand-like.js";
 import { floor } from "./floor.js";
 import { gather } from "./gather.js";
 import { gelu } from "./gelu.js";
+import { int8Matmul } from "./int8-matmul.js";
 import { inverse } from "./inverse.js";
 import { layerNorm } from "./layer-norm.js";
 import { log } from "./log.js";
@@ -60,6 +61,7 @@ export const ops = {
   floor,
   gather,
   gelu,
+  int8Matmul,
   inverse,
   layerNorm,
   log,

@@ -66,6 +66,8 @@ export interface OpDefinition<N extends number, A> {
   readonly samples: readonly Sample<NoInfer<A>>[];
   /** The runtime has kernels for float32 alone. */
   readonly float32Only?: boolean;
+  /** The result is rounded, so that central differences say nothing of the gradient. */
+  readonly rounds?: boolean;
   /** The gradient rule throws: second derivatives are not offered. */
   readonly firstOrder?: boolean;
 }

@@ -1,0 +1,74 @@
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import type { Parameter } from "./parameter.js";
+
+/** A matrix in whole numbers of 8 bits: codes (in, out), and a scale for each column. */
+export interface Int8Matrix {
+  readonly codes: HostTensor;
+  readonly scales: HostTensor;
+}
+
+/** A frozen weight S (R, C) in 8 bits, as it stands and turned, each with scales for its own columns. */
+export interface Int8Weight {
+  readonly asStored: Int8Matrix;
+  readonly turned: Int8Matrix;
+}
+
+/** The tensors of a weight in 8 bits. */
+export type Int8Part = `${keyof Int8Weight} ${keyof Int8Matrix}`;
+
+const weights = new WeakMap<Parameter, Int8Weight>();
+
+/** The weight of a parameter in 8 bits; made at the first use, and kept in place of its float32 elements. */
+export function int8Weight(parameter: Parameter): Int8Weight {
+  let known = weights.get(parameter);
+  if (known === undefined) {
+    known = toInt8(parameter.data, parameter.shape as readonly [number, number]);
+    weights.set(parameter, known);
+    parameter.forget();
+  }
+  return known;
+}
+
+/** The tensor of a weight in 8 bits that a graph reads. */
+export function int8Tensor(parameter: Parameter, part: Int8Part): HostTensor {
+  const [which, what] = part.split(" ") as [keyof Int8Weight, keyof Int8Matrix];
+  return int8Weight(parameter)[which][what];
+}
+
+/** Rounds every row and every column of S to 127 steps of its largest magnitude. */
+export function toInt8(data: Float32Array, [rows, columns]: readonly [number, number]): Int8Weight {
+  const byRow = new Float32Array(rows);
+  const byColumn = new Float32Array(columns);
+  for (let r = 0; r < rows; r += 1) {
+    let largest = 0;
+    for (let c = 0; c < columns; c += 1) {
+      const size = Math.abs(data[r * columns + c]!);
+      if (size > largest) largest = size;
+      if (size > byColumn[c]!) byColumn[c] = size;
+    }
+    byRow[r] = largest;
+  }
+  const scale = (largest: Float32Array): Float32Array => largest.map((size) => size / 127);
+  const factor = (scales: Float32Array): Float32Array => scales.map((size) => (size === 0 ? 0 : 1 / size));
+  const [rowScales, columnScales] = [scale(byRow), scale(byColumn)];
+  const [rowFactors, columnFactors] = [factor(rowScales), factor(columnScales)];
+  const asStored = new Int8Array(data.length);
+  const turned = new Int8Array(data.length);
+  for (let r = 0; r < rows; r += 1) {
+    for (let c = 0; c < columns; c += 1) {
+      const value = data[r * columns + c]!;
+      asStored[r * columns + c] = Math.round(value * columnFactors[c]!);
+      turned[c * rows + r] = Math.round(value * rowFactors[r]!);
+    }
+  }
+  return {
+    asStored: {
+      codes: hostTensor("int8", [rows, columns], asStored),
+      scales: hostTensor("float32", [columns], columnScales),
+    },
+    turned: {
+      codes: hostTensor("int8", [columns, rows], turned),
+      scales: hostTensor("float32", [rows], rowScales),
+    },
+  };
+}

@@ -1,0 +1,79 @@
+import type { PackedPart, Packing } from "../base/packed-matrix.js";
+import type { TensorType } from "../base/tensor-type.js";
+import { inputValue, type Value } from "../graph/value.js";
+import type { Int8Part } from "./int8-weights.js";
+import { type Module, ownParameter } from "./module.js";
+import type { Parameter } from "./parameter.js";
+import type { Trace } from "./trace.js";
+
+/**
+ * x Wᵀ, where W (out, in) is a module's own weight or what the active adapters put in its place. A weight that is frozen and not
+ * replaced may be read as the file keeps it, or in 8 bits.
+ *
+ * Shapes: x (N, in) → (N, out).
+ */
+export function product(t: Trace, module: Module, x: Value): Value {
+  const weight = ownParameter(module, "weight");
+  const replaced = t.isReplaced(module, "weight");
+  const packing = t.products.packed === true && !replaced ? weight.blocks?.packing : undefined;
+  if (packing !== undefined) return packedProduct(t, weight, packing, x);
+  const turned = module.transposed.includes("weight");
+  if (t.products.int8 === true && !replaced && !weight.trainable) return int8Product(t, weight, turned, x);
+  // What stands in for a turned weight is turned back by whoever asks for it.
+  return t.f.matmul(x, t.own(module, "weight"), turned ? {} : { transposeB: true });
+}
+
+/** Codes and scales of the blocks are constants of the graph. */
+function packedProduct(t: Trace, weight: Parameter, packing: Packing, x: Value): Value {
+  const [out, width] = weight.shape as [number, number];
+  const blocks = width / packing.blockSize;
+  const part = (name: PackedPart, type: TensorType): Value => {
+    const value = inputValue(`${weight.name} ${name}`, type);
+    t.leaves.set(value, { kind: "packed", parameter: weight, part: name });
+    return value;
+  };
+  const real: TensorType = { dtype: "float32", shape: [out, blocks] };
+  const terms = Array.from({ length: packing.digits }, (_, digit) =>
+    t.f.packedMatmul(
+      x,
+      part(`codes ${digit}`, { dtype: "uint8", shape: [out, blocks, packing.blockSize / 2] }),
+      part(`scales ${digit}`, real),
+    ),
+  );
+  if (packing.offsets) {
+    const sums = sumsOfBlocks(t, x, blocks, packing.blockSize); // (N, in / block)
+    terms.push(t.f.matmul(sums, part("offsets", real), { transposeB: true }));
+  }
+  return terms.reduce((sum, term) => t.f.add(sum, term));
+}
+
+/** Sums of x (N, in) over the blocks of its rows. */
+function sumsOfBlocks(t: Trace, x: Value, blocks: number, blockSize: number): Value {
+  const key = `${x.id} ${blocks}`;
+  let sums = t.blockSums.get(key);
+  if (sums === undefined) {
+    const split = t.f.reshape(x, { shape: [x.type.shape[0]!, blocks, blockSize] });
+    sums = t.f.sum(split, { axis: 2 });
+    t.blockSums.set(key, sums);
+  }
+  return sums;
+}
+
+/** Codes are inputs, so that layers share a graph; the gradient reads the other of the two. */
+function int8Product(t: Trace, weight: Parameter, turned: boolean, x: Value): Value {
+  const [rows, columns] = weight.shape as [number, number];
+  const part = (name: Int8Part, type: TensorType): Value => {
+    const value = inputValue(`${weight.name} ${name}`, type);
+    t.leaves.set(value, { kind: "int8", parameter: weight, part: name });
+    return value;
+  };
+  const asStored = [
+    part("asStored codes", { dtype: "int8", shape: [rows, columns] }),
+    part("asStored scales", { dtype: "float32", shape: [columns] }),
+  ] as const;
+  const other = [
+    part("turned codes", { dtype: "int8", shape: [columns, rows] }),
+    part("turned scales", { dtype: "float32", shape: [rows] }),
+  ] as const;
+  return turned ? t.f.int8Matmul(x, ...asStored, ...other) : t.f.int8Matmul(x, ...other, ...asStored);
+}

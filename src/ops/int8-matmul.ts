@@ -1,0 +1,98 @@
+import { ndArray } from "../graph/nd-array.js";
+import { defineOp, type Op, shapeMismatch } from "./op.js";
+
+/** Codes reach from −127 to 127. */
+const LARGEST = 127;
+
+/** Rows of nothing but zeros are divided by this. */
+const TINY = 1e-30;
+
+const roundHalfEven = (x: number): number => {
+  const down = Math.floor(x);
+  const rest = x - down;
+  return rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? down + 1 : down;
+};
+
+/**
+ * y = x W in whole numbers of 8 bits: every row of x is divided by its largest magnitude and rounded to 1/127, W = codes · scales
+ * with a scale for each column; sums are exact, and y is float32 again.
+ *
+ * Shapes: x (N, in), codes (in, out) int8, scales (out), turned (out, in) int8, turnedScales (in) → (N, out). `turned` is Wᵀ
+ * with scales of its own, for the gradient: dL/dx = dL/dy Wᵀ is computed the same way. W is frozen.
+ */
+export const int8Matmul: Op<5> = defineOp({
+  name: "int8Matmul",
+  arity: 5,
+  infer([x, codes, scales, turned, turnedScales]) {
+    const [inner, out] = codes.shape;
+    const fits =
+      x.shape.length === 2 &&
+      x.shape[1] === inner &&
+      scales.shape.join() === String(out) &&
+      turned.shape.join() === [out, inner].join() &&
+      turnedScales.shape.join() === String(inner) &&
+      codes.dtype === "int8" &&
+      turned.dtype === "int8";
+    if (!fits) {
+      throw shapeMismatch("int8Matmul", "x, the codes and their scales do not fit", [
+        x,
+        codes,
+        scales,
+        turned,
+        turnedScales,
+      ]);
+    }
+    return { dtype: x.dtype, shape: [x.shape[0]!, out!] };
+  },
+  gradient: ({ f, dy, inputs: [, codes, scales, turned, turnedScales] }) => [
+    () => f.int8Matmul(dy, turned, turnedScales, codes, scales),
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+  ],
+  lower({ emit, inputs: [x, codes, scales] }) {
+    const real = (value: number): string => emit.constant("float32", [], [value]);
+    // Products that read one x repeat these nodes, and the runtime makes one of equal ones.
+    const magnitude = emit.node("Abs", [x]);
+    const axis = emit.constant("int64", [1], [1]);
+    const largest = emit.node("ReduceMax", [magnitude, axis], { attributes: { keepdims: 1 } });
+    const row = emit.node("Max", [largest, real(TINY)]);
+    const zero = emit.constant("uint8", [], [LARGEST + 1]);
+    const step = real(1 / LARGEST);
+    const rounded = emit.node("QuantizeLinear", [emit.node("Div", [x, row]), step, zero]);
+    const product = emit.node("MatMulIntegerToFloat", [rounded, codes, step, scales, zero], {
+      domain: "com.microsoft",
+    });
+    return emit.node("Mul", [product, row]);
+  },
+  evaluate([x, codes, scales]) {
+    const [rows, width] = x.dims as [number, number];
+    const out = codes.dims[1]!;
+    const y = ndArray([rows, out]);
+    for (let i = 0; i < rows; i += 1) {
+      const row = x.data.subarray(i * width, (i + 1) * width);
+      const largest = row.reduce((most, value) => Math.max(most, Math.abs(value)), TINY);
+      const rounded = row.map((value) => roundHalfEven((value / largest) * LARGEST));
+      for (let j = 0; j < out; j += 1) {
+        const sum = rounded.reduce((total, q, k) => total + q * codes.data[k * out + j]!, 0);
+        y.data[i * out + j] = (sum / LARGEST) * scales.data[j]! * largest;
+      }
+    }
+    return y;
+  },
+  samples: [
+    {
+      inputs: [
+        { shape: [3, 8] },
+        { shape: [8, 5], kind: "index", below: 128, dtype: "int8" },
+        { shape: [5], kind: "uniform" },
+        { shape: [5, 8], kind: "index", below: 128, dtype: "int8" },
+        { shape: [8], kind: "uniform" },
+      ],
+      attrs: {},
+    },
+  ],
+  float32Only: true,
+  rounds: true,
+});

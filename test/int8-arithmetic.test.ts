@@ -1,0 +1,81 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { toInt8 } from "../src/nn/int8-weights.js";
+import { hasExactInt8 } from "../src/nn/int8-check.js";
+import {
+  AutoModelForCausalLM,
+  createEngine,
+  getPeftModel,
+  takeSnapshot,
+  verifyOnlyAdapterMoved,
+  AdamW,
+} from "../src/index.js";
+import type { Engine } from "../src/runtime/engine.js";
+
+const fixture = (name: string): string => join(import.meta.dirname, "fixtures", name);
+const inputIds = [[3, 17, 29, 5, 41, 8, 2, 30, 11]];
+const batch = { inputIds, labels: inputIds };
+
+test("a weight in 8 bits is within half a step of each column, as it stands and turned", () => {
+  const data = Float32Array.from({ length: 15 }, (_, i) => Math.sin(3 * i) * (1 + i));
+  const { asStored, turned } = toInt8(data, [3, 5]);
+  for (let r = 0; r < 3; r += 1) {
+    for (let c = 0; c < 5; c += 1) {
+      const [columnScale, rowScale] = [asStored.scales.data[c] as number, turned.scales.data[r] as number];
+      const value = data[r * 5 + c]!;
+      expect(Math.abs((asStored.codes.data[r * 5 + c] as number) * columnScale - value)).toBeLessThanOrEqual(
+        columnScale * 0.501,
+      );
+      expect(Math.abs((turned.codes.data[c * 3 + r] as number) * rowScale - value)).toBeLessThanOrEqual(
+        rowScale * 0.501,
+      );
+    }
+  }
+});
+
+describe.each(["ort-native", "ort-node"] as const)("training in int8 on %s", (name) => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await createEngine({ engine: name });
+  });
+  afterAll(() => engine.close());
+
+  // Linear layers keep W as (out, in), those of GPT-2 as (in, out); the blocks of a GGUF file are decoded first.
+  test.each(["llama/model", "gpt2/model", "gguf/llama.gguf"])(
+    "%s: loss and gradients are near those of float32, and only the adapter moves",
+    async (model) => {
+      // A processor without the instructions computes in float32, which is near itself.
+      const exact = await hasExactInt8(engine);
+      const run = async (arithmetic: "float32" | "int8") => {
+        const warnings: string[] = [];
+        await using base = await AutoModelForCausalLM.fromPretrained(fixture(model), {
+          engine,
+          arithmetic,
+          onWarning: (text) => warnings.push(text),
+        });
+        const adapted = await getPeftModel(base, {
+          peftType: "LORA",
+          initLoraWeights: false,
+          targetModules: "all-linear",
+        });
+        const optimizer = new AdamW(adapted.trainableParameters(), { learningRate: 1e-3 });
+        const before = takeSnapshot(adapted);
+        const { loss } = await adapted.backward(batch);
+        const gradient = adapted.trainableParameters().flatMap(({ grad }) => [...grad!]);
+        await optimizer.step();
+        expect(verifyOnlyAdapterMoved(adapted, before)).toMatchObject({ ok: true, baseChanged: [] });
+        return { loss, gradient, warnings };
+      };
+      const [exactly, fast] = [await run("float32"), await run("int8")];
+      expect(fast.warnings.length > 0).toBe(!exact);
+      expect(Math.abs(fast.loss - exactly.loss)).toBeLessThan(0.02 * exactly.loss);
+      expect(fast.gradient.length).toBe(exactly.gradient.length);
+      const dot = (a: readonly number[], b: readonly number[]): number =>
+        a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+      const norm = (a: readonly number[]): number => Math.sqrt(dot(a, a));
+      const cosine = dot(fast.gradient, exactly.gradient) / (norm(fast.gradient) * norm(exactly.gradient));
+      expect(cosine).toBeGreaterThan(0.98);
+      if (exact) expect(fast.loss).not.toBe(exactly.loss);
+    },
+  );
+});
