@@ -93,7 +93,7 @@ test("mistakes on the command line", () => {
       "train --task seq2seq-lm --peft-type PROMPT_TUNING --model t5 --dataset train.jsonl --output-dir none",
     ),
   ).toMatchInlineSnapshot(`
-    "Prompt tuning works with causal language models; t5 was opened for SEQ_2_SEQ_LM.
+    "Prompt tuning works with models of one stack; t5 (t5) is an encoder with a decoder.
     fix: choose a method that adapts modules, such as LoRA
     "
   `);

@@ -88,7 +88,7 @@ export class FeatureExtractor extends HeadedModel<FeatureBatch, FeatureOutput> {
     hidden: HostTensor,
   ): Promise<FeatureOutput> {
     const { width } = this.module.hidden;
-    const pooled = await this.#pool?.forward(hidden, readRows("first", packed));
+    const pooled = await this.#pool?.forward(hidden, readRows("first", packed, this.insertedTokens));
     return {
       lastHiddenState: padScores(packed, scores, width),
       poolerOutput: pooled && { data: pooled, dims: [packed.rows, width] },

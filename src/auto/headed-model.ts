@@ -76,7 +76,8 @@ export abstract class HeadedModel<
 
   #prepare(inputs: Inputs): PreparedBatch {
     const packed = this.#tokens(inputs);
-    return { packed, rows: readRows(this.module.reads, packed), judge: this.judge(inputs, packed) };
+    const rows = readRows(this.module.reads, packed, this.insertedTokens);
+    return { packed, rows, judge: this.judge(inputs, packed) };
   }
 
   /**
@@ -131,9 +132,18 @@ export abstract class HeadedModel<
   }
 }
 
-/** The hidden rows that a head reads: all, or the first or last of each row. */
-export function readRows(reads: "each" | "first" | "last", { tokens, rowOffsets }: PackedTokens): Int32Array {
+/**
+ * The hidden rows that a head reads: those of all tokens, or the first or last of each row. A row with virtual tokens in its input
+ * starts with the first of them; theirs lie behind those of all tokens.
+ */
+export function readRows(
+  reads: "each" | "first" | "last",
+  { rows, tokens, rowOffsets }: PackedTokens,
+  inserted: number,
+): Int32Array {
   if (reads === "each") return Int32Array.from(tokens, (_, i) => i);
+  if (reads === "first" && inserted > 0)
+    return Int32Array.from({ length: rows }, (_, row) => tokens.length + row * inserted);
   if (reads === "first") return rowOffsets.slice(0, -1);
   return rowOffsets.slice(1).map((end) => end - 1);
 }

@@ -124,9 +124,14 @@ export abstract class PretrainedModel {
     return virtualTokensOf(this.module)?.count ?? 0;
   }
 
+  /** Those of them that have rows of hidden states of their own. */
+  get insertedTokens(): number {
+    return virtualTokensOf(this.module)?.into === "input" ? this.virtualTokens : 0;
+  }
+
   /** Whether something stands before the first token of a row that it is predicted from. */
   get predictsFirstToken(): boolean {
-    return virtualTokensOf(this.module)?.into === "input";
+    return this.insertedTokens > 0;
   }
 
   /** Every module, parents first. */

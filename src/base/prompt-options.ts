@@ -1,3 +1,4 @@
+import { modulePattern } from "./module-pattern.js";
 import { choice, integer, optionalInteger, optionalText, type OptionValues, plainRecord } from "./option.js";
 
 /** Options of every method that puts virtual tokens before the rows; methods spread them into their config. */
@@ -10,6 +11,9 @@ export const promptOptions = {
     min: 1,
     max: 2,
     doc: "Stacks of layers that get virtual tokens: 1, or 2 with encoder and decoder; taken from the model.",
+  }),
+  modulesToSave: modulePattern({
+    doc: "Modules that are trained and saved as a whole beside the virtual tokens; the head of a task is always one.",
   }),
 };
 

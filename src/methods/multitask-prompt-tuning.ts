@@ -35,7 +35,7 @@ export const multitaskPromptTuning = defineMethod({
   },
   mixedBatch: false,
   quantisedBase: true,
-  inert: { modules_to_save: null, prompt_tuning_init_state_dict_path: null, prompt_tuning_init_task: 0 },
+  inert: { prompt_tuning_init_state_dict_path: null, prompt_tuning_init_task: 0 },
   parameterCount: ({ site }, { numVirtualTokens, numTasks, numRanks }) =>
     numVirtualTokens * site.width + numTasks * numRanks * (numVirtualTokens + site.width),
   identityStart: () => false,

@@ -51,7 +51,7 @@ export const pTuning = defineMethod({
   },
   mixedBatch: false,
   quantisedBase: true,
-  inert: { modules_to_save: null },
+  inert: {},
   parameterCount({ site }, config) {
     const { numVirtualTokens, encoderReparameterizationType, encoderNumLayers } = config;
     const D = site.width;

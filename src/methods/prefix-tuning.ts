@@ -43,7 +43,7 @@ export const prefixTuning = defineMethod({
   },
   mixedBatch: false,
   quantisedBase: true,
-  inert: { modules_to_save: null },
+  inert: {},
   parameterCount({ site }, { numVirtualTokens, prefixProjection, encoderHiddenSize }) {
     const { numLayers, tokenDim: width } = promptSizes(site, { into: "keysAndValues" });
     const total = numLayers * 2 * width;

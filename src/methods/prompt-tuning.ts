@@ -27,7 +27,7 @@ export const promptTuning = defineMethod({
   config: { ...promptOptions, promptTuningInit, ...promptTextOptions },
   mixedBatch: false,
   quantisedBase: true,
-  inert: { modules_to_save: null },
+  inert: {},
   parameterCount: ({ site }, { numVirtualTokens }) => numVirtualTokens * site.width,
   identityStart: () => false,
   mergeable: () => false,

@@ -1,10 +1,9 @@
 import type { PretrainedModel } from "../auto/pretrained-model.js";
 import type { PeftConfig } from "../methods/index.js";
-import { attachAdapter, prepareConfig } from "./adapter.js";
+import { attachAdapter } from "./adapter.js";
 import { type PeftWarning, planAdapter } from "./adapter-plan.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
 import { type Calibrated, type CalibrationBatches, calibrationMissing, calibrationOf } from "./calibrate.js";
-import { findMethod } from "./method-registry.js";
 import { attachToModel, isForModel } from "./model-adapter.js";
 
 export interface AttachOptions {
@@ -37,11 +36,9 @@ export function attachFresh(
 ): { readonly adapter: AttachedAdapter; readonly warnings: readonly PeftWarning[] } {
   const { name, seed, calibrated } = start;
   const tables = base.definition.defaultTargets;
-  if (isForModel(findMethod(config.peftType))) {
-    const { method, resolved } = prepareConfig(config, tables, { source: config.peftType });
-    return { adapter: attachToModel(base, method, resolved, { name, seed }), warnings: [] };
-  }
   const plan = calibrated?.plan ?? planAdapter(base, config);
+  if (isForModel(plan.method))
+    return { adapter: attachToModel(base, plan, { name, seed }), warnings: plan.warnings };
   const calibration = calibrated === undefined ? calibrationOf(plan) : undefined;
   if (calibration !== undefined) throw calibrationMissing(calibration);
   const { report, subject, matches, warnings } = plan;

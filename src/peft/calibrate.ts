@@ -12,8 +12,6 @@ import { tokensOver } from "../nn/stage.js";
 import type { LabelledTokens, PackedBatch, TaskBatch } from "../text/collate.js";
 import { type AdapterPlan, type PeftWarning, planAdapter } from "./adapter-plan.js";
 import { placeAt } from "./adapter-report.js";
-import { findMethod } from "./method-registry.js";
-import { isForModel } from "./model-adapter.js";
 
 /** A batch that a calibration looks at. */
 export type CalibrationBatch = TaskBatch | PackedBatch;
@@ -180,11 +178,9 @@ export async function calibrate(
   given: CalibrationBatches | undefined,
   options: ForwardOptions = {},
 ): Promise<Calibrated> {
-  // A method of the model as a whole has no places whose inputs could be looked at.
-  const plan = isForModel(findMethod(config.peftType)) ? undefined : planAdapter(base, config);
-  const calibration = plan && calibrationOf(plan);
-  if (plan === undefined || calibration === undefined)
-    return { config, plan, found: new Map(), warnings: unused(given, config) };
+  const plan = planAdapter(base, config);
+  const calibration = calibrationOf(plan);
+  if (calibration === undefined) return { config, plan, found: new Map(), warnings: unused(given, config) };
   if (given === undefined) throw calibrationMissing(calibration);
   const batches: CalibrationBatch[] = [];
   for await (const batch of typeof given === "function" ? given() : given) batches.push(batch);

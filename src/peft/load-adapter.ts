@@ -48,21 +48,12 @@ export async function loadAdapterFolder(
     const tables = base.definition.defaultTargets;
     const from = { source: files.configPath, spelling: "snake_case" } as const;
     const { method, resolved } = prepareConfig(config, tables, from);
-    if (isForModel(method)) {
-      const encoder = isTrainable ? await files.openEncoder() : undefined;
-      try {
-        const fromFile = encoder === undefined;
-        adapter = attachToModel(base, method, resolved, { name, seed: 0, fromFile });
-        fillTensors(adapter, encoder ?? files.weights, { ...files, baseModel });
-        if (encoder === undefined) return { adapter, warnings: [] };
-        const saved = (key: string): Float32Array => asFloat32(files.weights.read(key));
-        await checkEncoder(base, adapter, saved, { encoder: encoder.path, weights: files.weights.path });
-        return { adapter, warnings: [] };
-      } finally {
-        encoder?.close();
-      }
-    }
-    const file = { path: files.weights.path, keys: [...files.weights.tensors.keys()] };
+    const keys = [...files.weights.tensors.keys()];
+    // Beside virtual tokens there is no wrapper around the base.
+    const atModules = isForModel(method)
+      ? keys.map((key) => key.replace(/^base_model\./, "base_model.model."))
+      : keys;
+    const file = { path: files.weights.path, keys: atModules };
     const subject = baseSubject(base);
     let loaded: LoadedMatches;
     try {
@@ -72,6 +63,20 @@ export async function loadAdapterFolder(
       throw error;
     }
     const { report, warnings } = loaded;
+    if (isForModel(method)) {
+      const plan = { method, config: resolved, report, matches: matchesOf(report, subject) };
+      const encoder = isTrainable ? await files.openEncoder() : undefined;
+      try {
+        adapter = attachToModel(base, plan, { name, seed: 0, fromFile: encoder === undefined });
+        fillTensors(adapter, encoder ?? files.weights, { ...files, baseModel });
+        if (encoder === undefined) return { adapter, warnings };
+        const saved = (key: string): Float32Array => asFloat32(files.weights.read(key));
+        await checkEncoder(base, adapter, saved, { encoder: encoder.path, weights: files.weights.path });
+        return { adapter, warnings };
+      } finally {
+        encoder?.close();
+      }
+    }
     const tying = resolved["ensureWeightTying"] === true;
     const { targets, modulesToSave: named } = matchesOf(report, subject);
     const modulesToSave = withTied(base.module, named, tying);

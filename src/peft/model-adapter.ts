@@ -3,14 +3,18 @@ import { ConfigError, UnsupportedError } from "../base/errors.js";
 import { Random, textSeed } from "../base/random.js";
 import type { Initialiser } from "../base/fill.js";
 import type { MethodDefinition, ModelScope, SymbolicSize } from "../methods/method.js";
-import { tasksOf } from "../models/model.js";
 import { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
 import { modelSite } from "../nn/virtual-tokens.js";
-import type { AttachedAdapter, ResolvedConfig } from "./attached-adapter.js";
+import type { AdapterPlan } from "./adapter-plan.js";
+import type { AttachedAdapter } from "./attached-adapter.js";
+import { attachCopies, VIRTUAL_TOKEN_HEADS } from "./module-copies.js";
 
 /** Whether a method holds on to the model as a whole and not to modules that are matched. */
 export const isForModel = (method: MethodDefinition): boolean => method.sites.includes("model");
+
+/** How names of tensors of an encoder begin in files. */
+export const ENCODER_PREFIX = "prompt_encoder.";
 
 class PromptScope implements ModelScope {
   readonly tensors = new Map<string, Parameter>();
@@ -34,7 +38,7 @@ class PromptScope implements ModelScope {
     const sizes = shape.map((dim) => (typeof dim === "number" ? dim : dim.size));
     const symbolic = shape.map((dim) => (typeof dim === "number" ? dim : `${dim.symbol} (${name})`));
     const parameter = new Parameter(sizes, { trainable: true, symbolic });
-    parameter.name = `prompt_encoder.${name}.${key}`;
+    parameter.name = `${ENCODER_PREFIX}${name}.${key}`;
     init(parameter.allocate(), new Random((seed ^ textSeed(key)) >>> 0));
     this.tensors.set(savedAs, parameter);
     return parameter;
@@ -50,7 +54,7 @@ class PromptScope implements ModelScope {
   }
 
   encoder(key: string, shape: readonly number[], init: Initialiser): Parameter {
-    return this.#make(key, `prompt_encoder.${key}`, shape, init);
+    return this.#make(key, `${ENCODER_PREFIX}${key}`, shape, init);
   }
 
   tokens(text: string): readonly number[] {
@@ -76,15 +80,14 @@ export interface ModelAdapterOptions {
 }
 
 /**
- * Puts a method at the model as a whole.
+ * Puts a method at the model as a whole, and trained copies at the modules to save: the head of the task is one of them.
  *
  * @throws {@link UnsupportedError} `virtual_tokens_unsupported` for models that have no place for virtual tokens
  * @throws {@link ConfigError} `virtual_tokens_too_many` where they leave no room for an input
  */
 export function attachToModel(
   base: PretrainedModel,
-  method: MethodDefinition,
-  config: ResolvedConfig,
+  { method, config, report, matches }: Pick<AdapterPlan, "method" | "config" | "report" | "matches">,
   options: ModelAdapterOptions,
 ): AttachedAdapter {
   const site = modelSite(base.module);
@@ -96,14 +99,11 @@ export function attachToModel(
       fields: { method: method.name, model: base.name, modelType: base.modelType },
     });
   }
-  if (base.taskType !== "CAUSAL_LM") {
+  if (base.module.stages.some(({ over }) => over === "source")) {
     throw new UnsupportedError({
       code: "virtual_tokens_task",
-      summary: `${method.title} works with causal language models; ${base.name} was opened for ${base.taskType}.`,
-      fixes: [
-        ...(tasksOf(base.definition).includes("CAUSAL_LM") ? ["open it as a causal language model"] : []),
-        "choose a method that adapts modules, such as LoRA",
-      ],
+      summary: `${method.title} works with models of one stack; ${base.name} (${base.modelType}) is an encoder with a decoder.`,
+      fixes: ["choose a method that adapts modules, such as LoRA"],
       fields: { method: method.name, model: base.name, taskType: base.taskType },
     });
   }
@@ -129,28 +129,25 @@ export function attachToModel(
   const { targetModules: _, ...own } = config;
   const attachment: Attachment = { adapter: options.name, active: false, ...hooks };
   site.module.attachments.push(attachment);
+  const copies = matches.modulesToSave.map(({ path, module }) =>
+    attachCopies(path, module, { adapter: options.name, naming: VIRTUAL_TOKEN_HEADS }),
+  );
   return {
     name: options.name,
     method,
     config: { ...own, ...settled },
     // It is the model itself, which no pattern of module names means.
     places: [{ path: site.module.path, site, named: () => false }],
-    report: {
-      model: base.name,
-      method: method.name,
-      modules: [],
-      targets: [],
-      modulesToSave: [],
-      entries: [],
-      faults: [],
-      warnings: [],
-    },
-    tensors: scope.tensors,
+    report,
+    tensors: new Map([...scope.tensors, ...copies.flatMap(({ tensors }) => [...tensors])]),
     fixed: new Set(),
     savedTensors: new Map(),
     savedOptions: new Map(),
     stepWork: [],
-    attachments: [{ path: site.module.path, module: site.module, attachment }],
+    attachments: [
+      { path: site.module.path, module: site.module, attachment },
+      ...copies.flatMap(({ attachments }) => attachments),
+    ],
     ...(saves === undefined ? {} : { saves }),
     withoutEncoder,
   };

@@ -20,6 +20,13 @@ export const MODULES_TO_SAVE: CopyNaming = {
   infix: "original_module",
 };
 
+/** The same beside virtual tokens, where Hugging Face has no wrapper around the base. */
+export const VIRTUAL_TOKEN_HEADS: CopyNaming = {
+  saved: (path, key) => `base_model.${path}.${key}`,
+  live: (path, key, adapter) => `base_model.${path}.modules_to_save.${adapter}.${key}`,
+  infix: "original_module",
+};
+
 export interface CopyOptions {
   readonly adapter: string;
   readonly naming: CopyNaming;

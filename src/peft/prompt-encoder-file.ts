@@ -4,7 +4,11 @@ import { type HostTensor, zeros } from "../base/host-tensor.js";
 import { runBound } from "../nn/graph-runner.js";
 import type { Source } from "../nn/token-program.js";
 import { Trace } from "../nn/trace.js";
+import { ENCODER_PREFIX } from "./model-adapter.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
+
+/** Whether a tensor of an adapter belongs to its encoder, by its name in files. */
+export const isEncoderTensor = (key: string): boolean => key.startsWith(ENCODER_PREFIX);
 
 /** The tensors that an adapter saves in place of its own, computed from them. */
 export async function computedTensors(

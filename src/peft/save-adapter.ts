@@ -7,7 +7,9 @@ import type { TensorToWrite } from "../files/safetensors-write.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
 import { expectedCopies, savedConfig } from "./saved-config.js";
 import { writeAdapterConfig } from "./hf-format.js";
-import { computedTensors } from "./prompt-encoder-file.js";
+import { isForModel } from "./model-adapter.js";
+import { MODULES_TO_SAVE, VIRTUAL_TOKEN_HEADS } from "./module-copies.js";
+import { computedTensors, isEncoderTensor } from "./prompt-encoder-file.js";
 
 /** What the Hub calls each task. */
 const PIPELINES: Readonly<Record<TaskType, string>> = {
@@ -46,10 +48,11 @@ export async function saveAdapter(
 ): Promise<void> {
   const folder = await openOutputFolder(path);
   // Python looks for a tensor of every module whose name ends like a saved one's: it finds the base's own.
+  const naming = isForModel(adapter.method) ? VIRTUAL_TOKEN_HEADS : MODULES_TO_SAVE;
   const copies = expectedCopies(adapter.report).flatMap(({ name }) =>
     [...base.namedParameters()]
       .filter((parameter) => parameter.name.startsWith(`${name}.`))
-      .map((parameter) => [`base_model.model.${parameter.name}`, parameter] as const),
+      .map((parameter) => [naming.saved(name, parameter.name.slice(name.length + 1)), parameter] as const),
   );
   const live = [...new Map([...copies, ...adapter.tensors])]
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -65,7 +68,8 @@ export async function saveAdapter(
       key,
       { dtype, shape: dims, data },
     ]);
-    await folder.tensors("adapter_model.safetensors", written);
+    const beside = live.filter(([key]) => !isEncoderTensor(key));
+    await folder.tensors("adapter_model.safetensors", [...beside, ...written]);
     // For further training; Hugging Face has no such file and does not look at it.
     await folder.tensors(ENCODER_FILE, live);
   }

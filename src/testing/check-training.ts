@@ -113,7 +113,8 @@ function trainedByMethod({ tensors, fixed, config }: AttachedAdapter, base: Pret
   const own = new Set([...base.namedParameters()].map(({ name }) => `base_model.model.${name}`));
   const biases = config["bias"] !== undefined && config["bias"] !== "none";
   const beside = (key: string): boolean =>
-    whole.some((path) => key.startsWith(`base_model.model.${path}.`)) || (biases && own.has(key));
+    whole.some((path) => key.replace(/^base_model\.(model\.)?/, "").startsWith(`${path}.`)) ||
+    (biases && own.has(key));
   const trained = [...tensors].filter(([key, parameter]) => !fixed.has(parameter) && !beside(key));
   // A tied parameter has two names.
   return [...new Set(trained.map(([, parameter]) => parameter))].reduce((sum, { size }) => sum + size, 0);

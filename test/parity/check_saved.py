@@ -2,6 +2,7 @@
 
     python test/parity/check_saved.py                              every fixture; needs a build
     python test/parity/check_saved.py methods [CASE ...]           every method of test/fixtures/methods; needs a build
+    python test/parity/check_saved.py tasks [CASE ...]             every adapter of a task head in test/fixtures; needs a build
     python test/parity/check_saved.py BASE ADAPTER BATCH LOGITS    one adapter on its base
     python test/parity/check_saved.py MERGED BATCH LOGITS          one merged model
 BATCH is a JSON file with input_ids and attention_mask, or one that has these under "batch". LOGITS is a safetensors file with a
@@ -19,6 +20,9 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+
+sys.path.insert(0, str(Path(__file__).parent))
+from make_prompt_task_fixtures import load_base, outputs_of, with_past
 
 LIMIT = 1e-4
 NODE = """
@@ -59,6 +63,38 @@ for (const at of cases) {
   await model.savePretrained(`${out}/${at}`);
   const { data, dims } = (await model.forward(batch)).logits;
   await writeSafetensors(`${out}/${at}/logits.safetensors`, [["logits", { dtype: "float32", shape: dims, data }]]);
+  await base.close();
+}
+"""
+TASKS = """
+import * as peft from "./dist/index.js";
+import { readFileSync } from "node:fs";
+const autos = { SEQ_CLS: "ForSequenceClassification", TOKEN_CLS: "ForTokenClassification", QUESTION_ANS: "ForQuestionAnswering",
+  FEATURE_EXTRACTION: "" };
+const outputs = { logits: "logits", startLogits: "start_logits", endLogits: "end_logits", lastHiddenState: "last_hidden_state",
+  poolerOutput: "pooler_output" };
+const lossOf = (hidden) => ({ sum: 0, count: 1, gradient: hidden.map((value) => (2 * value) / hidden.length) });
+const [out, ...paths] = process.argv.slice(1);
+for (const path of paths) {
+  const facts = JSON.parse(readFileSync(`${path}/facts.json`, "utf8"));
+  const raw = facts.batch;
+  const batch = { inputIds: raw.input_ids, attentionMask: raw.attention_mask, tokenTypeIds: raw.token_type_ids, labels: raw.labels,
+    startPositions: raw.start_positions, endPositions: raw.end_positions, taskIds: raw.task_ids, lossOf };
+  const folder = `test/fixtures/tasks/${facts.base}/model`;
+  const base = await peft[`AutoModel${autos[facts.task]}`].fromPretrained(folder, { onWarning: () => undefined });
+  const model = await peft.PeftModel.fromPretrained(base, `${path}/adapter`, { isTrainable: true });
+  const optimizer = new peft.AdamW(model.trainableParameters(), { learningRate: 1e-2 });
+  for (let step = 1; step <= 5; step += 1) {
+    await model.backward(batch);
+    await optimizer.step();
+    model.afterStep({ step, totalSteps: 5 });
+    optimizer.zeroGrad();
+  }
+  await model.savePretrained(`${out}/${path}`);
+  const answer = await model.forward(batch);
+  const tensors = Object.entries(outputs).filter(([name]) => answer[name] !== undefined)
+    .map(([name, key]) => [key, { dtype: "float32", shape: answer[name].dims, data: answer[name].data }]);
+  await peft.writeSafetensors(`${out}/${path}/outputs.safetensors`, tensors);
   await base.close();
 }
 """
@@ -119,10 +155,40 @@ def all_methods(chosen):
     return len(results) > 0 and all(results)
 
 
+def all_tasks(chosen):
+    """Trains every adapter of make_prompt_task_fixtures.py and make_method_task_fixtures.py five steps further here, and loads it there."""
+    paths = [p.parent for p in sorted(Path("test/fixtures").glob("*-tasks/*/facts.json"))]
+    paths = [p for p in paths if p.name.split("-")[0] not in UNREADABLE and (chosen == [] or p.name in chosen)]
+    results = []
+    with tempfile.TemporaryDirectory() as out, torch.no_grad():
+        subprocess.run(["node", "--input-type=module", "-e", TASKS, out, *map(str, paths)], check=True)
+        for path in paths:
+            facts = json.loads((path / "facts.json").read_text())
+            batch = {key: torch.tensor(value) for key, value in facts["batch"].items()}
+            prefix = facts["peft_type"] == "PREFIX_TUNING"
+            base = load_base(facts["base"], facts["task"])
+            model = PeftModel.from_pretrained(with_past(base) if prefix else base, f"{out}/{path}").eval()
+            inserted = 0 if prefix else getattr(model.peft_config["default"], "num_virtual_tokens", 0)
+            found, _ = outputs_of(model, facts["task"], batch, inserted)
+            ours = load_file(f"{out}/{path}/outputs.safetensors")
+            mask = batch["attention_mask"].bool()
+            gaps = []
+            for key, value in found.items():
+                per_token = facts["task"] != "SEQ_CLS" and key != "pooler_output"
+                gap = (ours[key] - value)[mask] if per_token else ours[key] - value
+                gaps.append(gap.abs().max().item())
+            print(f"{path}: largest difference {max(gaps):.1e}, allowed {LIMIT:.0e}")
+            results.append(all(gap < LIMIT for gap in gaps))
+    print(f"{sum(results)} of {len(results)} saved adapters agree")
+    return len(results) > 0 and all(results)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["methods", *chosen]:
             ok = all_methods(chosen)
+        case ["tasks", *chosen]:
+            ok = all_tasks(chosen)
         case []:
             ok = all_fixtures()
         case [base, adapter, batch, logits]:

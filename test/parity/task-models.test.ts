@@ -8,12 +8,12 @@ import {
   AutoModelForQuestionAnswering,
   AutoModelForSequenceClassification,
   AutoModelForTokenClassification,
-  type FeatureLoss,
   openSafetensors,
   PeftModel,
 } from "../../src/index.js";
 import { expectClose } from "../support/close.js";
 import { fixturesFolder } from "../support/fixture.js";
+import { meanSquare } from "../support/task-outputs.js";
 
 const autos = {
   SEQ_CLS: AutoModelForSequenceClassification,
@@ -36,13 +36,6 @@ const names = readdirSync(root);
 const folders: string[] = [];
 afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true });
-});
-
-/** The loss that the Python script puts on bodies: the mean square of hidden states. */
-const meanSquare: FeatureLoss = (hidden) => ({
-  sum: hidden.reduce((sum, value) => sum + value * value, 0) / hidden.length,
-  count: 1,
-  gradient: hidden.map((value) => (2 * value) / hidden.length),
 });
 
 async function open(name: string, options: { activationBytes?: number } = {}) {
