@@ -111,15 +111,14 @@ export function ambiguityFindings(
     const candidates = new Map(entries.filter(canBeAmbiguous).map((entry) => [entry, [] as ModuleMatch[]]));
     if (candidates.size === 0) continue;
     const keyed = lookup.patterns.some((pattern) => pattern.option === option);
-    for (const [i, here] of hits.entries()) {
+    hits.forEach((here, i) => {
       const module = modules[i]!;
       // What is left out anyway was not what the entry was written for.
-      if (here === undefined || module.status === "excluded" || (keyed && module.status !== "adapted"))
-        continue;
-      if (option.startsWith("target") && module.status !== "adapted") continue;
+      const byStatus = keyed || option.startsWith("target");
+      if (byStatus ? module.status !== "adapted" : module.status === "excluded") return;
       const named = option === "targetParameters" ? { ...module, name: parameterPath(module) } : module;
-      for (const entry of here) candidates.get(entry)?.push(named);
-    }
+      here?.forEach((entry) => candidates.get(entry)?.push(named));
+    });
     for (const [entry, named] of candidates) {
       const roles = rolesOf(named);
       if (roles.length < 2) continue;

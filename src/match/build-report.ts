@@ -11,13 +11,12 @@ import type { ParsedEntry } from "./parse-entry.js";
 import { holds } from "./parameters.js";
 import { adaptedTwice, unsupportedParameters } from "./parameter-faults.js";
 import type { MatchSettings } from "./report-settings.js";
-import { countHits } from "./select.js";
+import { chosen, countHits } from "./select.js";
 
 /** Modules that are saved as a whole, and for every module the saved one that it is or is part of. */
 function savedRoots(modules: readonly ListedModule[], save: OptionHits): (string | undefined)[] {
   const roots = new Set<string>();
-  for (const [i, hits] of save.hits.entries())
-    if (hits !== undefined && !hits.some(({ negated }) => negated)) roots.add(modules[i]!.name);
+  for (const i of chosen(save.hits)) roots.add(modules[i]!.name);
   if (roots.size === 0) return [];
   return modules.map(({ name }) => {
     let root: string | undefined;
@@ -27,34 +26,37 @@ function savedRoots(modules: readonly ListedModule[], save: OptionHits): (string
   });
 }
 
+const NO_USE: readonly EntryUse[] = [];
+
 const NOTHING: Readonly<Record<string, number>> = {};
 
 const use = (option: string, { label, mode }: ParsedEntry): EntryUse => ({ option, entry: label, mode });
+
+/** What the states of modules follow from. */
+interface Facts {
+  readonly lookup: Lookup;
+  readonly settings: MatchSettings;
+  /** For every module the saved one that it is or is part of. */
+  readonly roots: readonly (string | undefined)[];
+  readonly layers: ReadonlySet<number> | undefined;
+  readonly lists: readonly string[];
+}
 
 /** State of one module, and why. */
 function stateOf(
   i: number,
   module: ListedModule,
-  lookup: Lookup,
-  settings: MatchSettings,
-  facts: {
-    readonly root: string | undefined;
-    readonly layers: ReadonlySet<number> | undefined;
-    readonly lists: readonly string[];
-    readonly parameter: string | undefined;
-  },
+  parameter: string | undefined,
+  { lookup, settings, roots, layers, lists }: Facts,
 ): [status: ModuleStatus, why: string] {
   const { exclude, save } = lookup;
-  if (facts.root !== undefined) {
+  const root = roots[i];
+  if (root !== undefined) {
     const [entry] = save.hits[i] ?? [];
-    return [
-      "saved",
-      facts.root === module.name && entry !== undefined
-        ? `modulesToSave ${entry.label}`
-        : `part of ${facts.root}`,
-    ];
+    const itself = root === module.name && entry !== undefined;
+    return ["saved", itself ? `modulesToSave ${entry.label}` : `part of ${root}`];
   }
-  const { option, hits } = facts.parameter === undefined ? lookup.targets : lookup.parameters;
+  const { option, hits } = parameter === undefined ? lookup.targets : lookup.parameters;
   const named = hits[i];
   if (named === undefined) return ["unmatched", "named by no entry"];
   const negation = named.find(({ negated }) => negated);
@@ -62,13 +64,13 @@ function stateOf(
   const excluded = exclude.hits[i];
   if (excluded !== undefined && !excluded.some(({ negated }) => negated))
     return ["excluded", `excludeModules ${excluded[0]!.label}`];
-  if (facts.layers !== undefined) {
-    const layer = layerOf(module.name, facts.lists);
+  if (layers !== undefined) {
+    const layer = layerOf(module.name, lists);
     if (layer === undefined) return ["layer", "it is in no layer"];
-    if (!facts.layers.has(layer)) return ["layer", `layer ${layer} is not selected`];
+    if (!layers.has(layer)) return ["layer", `layer ${layer} is not selected`];
   }
-  if (!settings.supports(module, facts.parameter)) {
-    const part = facts.parameter === undefined ? "" : `the ${facts.parameter} of `;
+  if (!settings.supports(module, parameter)) {
+    const part = parameter === undefined ? "" : `the ${parameter} of `;
     return ["unsupported", `${settings.method} cannot adapt ${part}a ${module.type}`];
   }
   return ["adapted", `${option} ${named[0]!.label}`];
@@ -89,9 +91,7 @@ function count(groups: Counted[], { type, kind, shape }: ModuleMatch): void {
 function countEntries(modules: readonly ModuleMatch[], options: readonly OptionHits[]): EntryCount[] {
   return options.flatMap(({ option, entries, hits }) => {
     const groups = new Map(entries.map((entry) => [entry, [] as Counted[]]));
-    for (const [i, here] of hits.entries()) {
-      for (const entry of here ?? []) count(groups.get(entry)!, modules[i]!);
-    }
+    hits.forEach((here, i) => here?.forEach((entry) => count(groups.get(entry)!, modules[i]!)));
     return entries.map((entry) => {
       const list: readonly EntryGroup[] = groups.get(entry)!;
       const total = list.reduce((sum, group) => sum + group.count, 0);
@@ -101,11 +101,11 @@ function countEntries(modules: readonly ModuleMatch[], options: readonly OptionH
 }
 
 /** Values that replace options at a module: those of the keys that name it. */
-function valuesAt(i: number, lookup: Lookup): Record<string, number> {
-  const values: Record<string, number> = {};
+function valuesAt(i: number, lookup: Lookup): Readonly<Record<string, number>> {
+  let values = NOTHING;
   for (const { hits, replaces, valueOf } of lookup.patterns) {
-    const [entry] = hits[i] ?? [];
-    if (entry !== undefined) values[replaces] = valueOf(entry);
+    const entry = hits[i]?.[0];
+    if (entry !== undefined) values = { ...values, [replaces]: valueOf(entry) };
   }
   return values;
 }
@@ -146,7 +146,7 @@ export function buildReport(modules: readonly ListedModule[], settings: MatchSet
   const lookup = settings.everywhere === true ? { ...named, targets: everyPlace(modules, settings) } : named;
   const roots = savedRoots(modules, lookup.save);
   const layers = strict ? chosenLayers(settings) : undefined;
-  const lists = layerLists(settings);
+  const facts: Facts = { lookup, settings, roots, layers, lists: layerLists(settings) };
   const options = [lookup.targets, lookup.parameters, lookup.exclude, lookup.save, ...lookup.patterns];
   const used = options.map(({ option, entries, hits }) => ({
     hits,
@@ -154,10 +154,12 @@ export function buildReport(modules: readonly ListedModule[], settings: MatchSet
   }));
   const looked = modules.map((module, i): ModuleMatch => {
     const parameter = holds(lookup.targets.hits[i]) ? undefined : lookup.parameters.names[i];
-    const facts = { root: roots[i], layers, lists, parameter };
-    const [status, why] = stateOf(i, module, lookup, settings, facts);
-    const matchedBy: EntryUse[] = [];
-    for (const { hits, uses } of used) for (const entry of hits[i] ?? []) matchedBy.push(uses.get(entry)!);
+    const [status, why] = stateOf(i, module, parameter, facts);
+    let matchedBy: readonly EntryUse[] = NO_USE;
+    for (const { hits, uses } of used) {
+      const here = hits[i]?.map((entry) => uses.get(entry)!);
+      if (here !== undefined) matchedBy = matchedBy === NO_USE ? here : matchedBy.concat(here);
+    }
     const values = status === "adapted" ? (settings.valuesAt?.(module) ?? valuesAt(i, lookup)) : NOTHING;
     const adapter =
       status === "adapted"

@@ -82,14 +82,14 @@ function idleEntriesOf(modules: readonly ModuleMatch[], targets: OptionHits): Ma
   const left = new Map(
     targets.entries.filter(({ negated }) => !negated).map((entry) => [entry, [] as ModuleMatch[]]),
   );
-  for (const [i, here] of targets.hits.entries()) {
+  targets.hits.forEach((here, i) => {
     const module = modules[i]!;
     const out = module.status === "layer" || module.status === "excluded";
-    for (const entry of here ?? []) {
+    here?.forEach((entry) => {
       if (!out) left.delete(entry);
       else left.get(entry)?.push(module);
-    }
-  }
+    });
+  });
   return [...left].flatMap(([{ label }, named]) => {
     if (named.length === 0) return [];
     const reasons = [...new Set(named.map(({ why }) => why))];

@@ -78,6 +78,7 @@ export function huggingFaceModulesToSave(
   modules: readonly ListedModule[],
   entries: readonly string[],
 ): number[] {
+  if (entries.length === 0) return [];
   return [...modules.keys()].filter((i) => entries.some((entry) => modules[i]!.name.endsWith(entry)));
 }
 

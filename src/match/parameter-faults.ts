@@ -43,6 +43,7 @@ export function unsupportedParameters(
 
 /** Modules that are adapted, and a parameter of which is adapted by itself. */
 export function adaptedTwice(modules: readonly ModuleMatch[], { targets, parameters }: Lookup): MatchFault[] {
+  if (parameters.entries.length === 0) return [];
   const twice = modules.flatMap(({ name, status }, i) =>
     status === "adapted" && holds(targets.hits[i]) && holds(parameters.hits[i])
       ? [{ name, parameter: parameterPath({ name, parameter: parameters.names[i] }) }]

@@ -3,20 +3,10 @@ import { DEEP, type PathReading } from "./parse-entry.js";
 /** Where a path ends of which all segments are used up: what `lastIndexOf` says of one without a dot. */
 const NONE = -1;
 
+/** A step that takes any segment which fits an expression. */
 interface WildEdge<T> {
   readonly expression: RegExp;
   readonly node: TrieNode<T>;
-  /** What is known of segments that were tried: models repeat theirs many times. */
-  readonly known: Map<string, boolean>;
-}
-
-function fits({ expression, known }: WildEdge<unknown>, segment: string): boolean {
-  let result = known.get(segment);
-  if (result === undefined) {
-    result = expression.test(segment);
-    known.set(segment, result);
-  }
-  return result;
 }
 
 class TrieNode<T> {
@@ -27,6 +17,17 @@ class TrieNode<T> {
   readonly suffixes: T[] = [];
   /** What is reached here only if nothing stands before. */
   readonly paths: T[] = [];
+  /** Where wild steps lead from segments that were tried: models repeat theirs many times. */
+  readonly #known = new Map<string, readonly TrieNode<T>[]>();
+
+  wildSteps(segment: string): readonly TrieNode<T>[] {
+    let nodes = this.#known.get(segment);
+    if (nodes === undefined) {
+      nodes = this.wild.filter(({ expression }) => expression.test(segment)).map(({ node }) => node);
+      this.#known.set(segment, nodes);
+    }
+    return nodes;
+  }
 }
 
 /**
@@ -36,6 +37,7 @@ class TrieNode<T> {
 export class PathTrie<T> {
   readonly #root = new TrieNode<T>();
 
+  /** All entries are added before the first path is looked up. */
   add({ segments, anchored }: PathReading, value: T): void {
     let node = this.#root;
     for (const segment of [...segments].reverse()) {
@@ -50,32 +52,40 @@ export class PathTrie<T> {
         const { source } = segment;
         const known = node.wild.find(({ expression }) => expression.source === source);
         const next = known?.node ?? new TrieNode<T>();
-        if (known === undefined) node.wild.push({ expression: segment, node: next, known: new Map() });
+        if (known === undefined) node.wild.push({ expression: segment, node: next });
         node = next;
       }
     }
     (anchored ? node.paths : node.suffixes).push(value);
   }
 
-  /** Calls `found` for every entry that fits; an entry with `**` may be found more than once. */
-  find(path: string, found: (value: T) => void): void {
-    this.#visit(this.#root, path, path === "" ? NONE : path.length, found);
+  /**
+   * Calls `found` for every entry that fits; an entry with `**` may be found more than once.
+   *
+   * @param end - where the path ends, where it is a beginning of `path`.
+   */
+  find(path: string, found: (value: T) => void, end = path === "" ? NONE : path.length): void {
+    this.#visit(this.#root, path, end, found);
   }
 
   /** @param end - where the segments end that are not used up; segments are cut out only as far as an entry looks. */
   #visit(node: TrieNode<T>, path: string, end: number, found: (value: T) => void): void {
-    for (const value of node.suffixes) found(value);
-    if (end === NONE) for (const value of node.paths) found(value);
-    if (node.deep !== undefined) {
+    // Iterators would be most of what this leaves to the garbage collector.
+    const { suffixes, paths, deep } = node;
+    for (let i = 0; i < suffixes.length; i += 1) found(suffixes[i]!);
+    if (end === NONE) for (let i = 0; i < paths.length; i += 1) found(paths[i]!);
+    if (deep !== undefined) {
       for (let rest = end; rest !== NONE; rest = path.lastIndexOf(".", rest - 1))
-        this.#visit(node.deep, path, rest, found);
-      this.#visit(node.deep, path, NONE, found);
+        this.#visit(deep, path, rest, found);
+      this.#visit(deep, path, NONE, found);
     }
     if (end === NONE || (node.literal.size === 0 && node.wild.length === 0)) return;
     const dot = path.lastIndexOf(".", end - 1);
     const segment = path.slice(dot + 1, end);
     const next = node.literal.get(segment);
     if (next !== undefined) this.#visit(next, path, dot, found);
-    for (const edge of node.wild) if (fits(edge, segment)) this.#visit(edge.node, path, dot, found);
+    if (node.wild.length === 0) return;
+    const steps = node.wildSteps(segment);
+    for (let i = 0; i < steps.length; i += 1) this.#visit(steps[i]!, path, dot, found);
   }
 }
