@@ -1,5 +1,6 @@
 import { LanguageHead, type Supervision } from "../nn/language-head.js";
 import type { PackedBatch, PackedTokens, TokenInputs } from "../text/collate.js";
+import { splitRows } from "../text/slice-rows.js";
 import type { Message, Tokenizer } from "../text/tokenizer.js";
 import type { Answers } from "./answers.js";
 import {
@@ -28,6 +29,9 @@ export interface GenerationStart {
   /** What the row answers to, where an encoder reads it. */
   readonly source?: readonly number[];
 }
+
+/** Parts of a batch draw dropout masks of their own; the first draws those of an undivided batch. */
+const partSeed = (seed: number | undefined, part: number): number => ((seed ?? 0) + part * 0x9e3779b1) >>> 0;
 
 const tokenCount = ({ tokens, source }: PackedTokens): number => tokens.length + (source?.tokens.length ?? 0);
 
@@ -146,7 +150,24 @@ export abstract class LanguageModel<Inputs extends TokenInputs = TokenInputs> ex
     const tokens = tokenCount(packed);
     if (supervisedTokens === 0) return { loss: 0, supervisedTokens, tokens };
     const weight = 1 / (options.normalizer ?? supervisedTokens);
-    const { signal, seed } = options;
+    const longest = packed.rowOffsets.reduce(
+      (most, end, i, all) => Math.max(most, end - (all[i - 1] ?? 0)),
+      0,
+    );
+    let loss = 0;
+    for (const [i, part] of splitRows(packed, await this.runner.passTokens(longest)).entries())
+      loss += await this.#backwardPart(part, weight, { ...options, seed: partSeed(options.seed, i) });
+    return { loss, supervisedTokens, tokens };
+  }
+
+  /** Σ loss · weight of some rows, with gradients. */
+  async #backwardPart(
+    packed: PackedBatch,
+    weight: number,
+    { signal, seed }: BackwardOptions,
+  ): Promise<number> {
+    const supervision = this.supervision(packed);
+    if (supervision.rows.length === 0) return 0;
     const pass = await this.runner.forward(packed, { training: true, gradients: true, seed, signal });
     try {
       const hiddenGradient = pass.plan.hiddenWanted;
@@ -157,7 +178,7 @@ export abstract class LanguageModel<Inputs extends TokenInputs = TokenInputs> ex
         signal,
       });
       if (dHidden !== undefined) await pass.backward(dHidden);
-      return { loss, supervisedTokens, tokens };
+      return loss;
     } finally {
       pass.release();
     }

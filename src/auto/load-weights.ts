@@ -108,8 +108,11 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
     }
     const kept = options.dtype === "auto" ? (dtype as DType) : options.dtype;
     const target: DType = kept === "bfloat16" && !options.bfloat16Inputs ? "float32" : kept;
-    const blocks = options.dtype === "auto" ? checkpoint.packed?.(name) : undefined;
-    parameter.defer(target, () => convertTensor(checkpoint.read(name), target), blocks);
+    const decodes = target === "float32" && checkpoint.decode !== undefined;
+    parameter.defer(target, () => convertTensor(checkpoint.read(name), target), {
+      blocks: options.dtype === "auto" ? checkpoint.packed?.(name) : undefined,
+      decode: decodes ? (out) => checkpoint.decode!(name, out) : undefined,
+    });
   }
   const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));
   if (missing.length > 0 || misshapen.length > 0)

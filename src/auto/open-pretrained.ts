@@ -32,6 +32,13 @@ export interface FromPretrainedOptions {
    */
   readonly activationBytes?: number | undefined;
   /**
+   * Bytes that the process should stay below while it trains: weights of packed files are decoded for each use, batches of language
+   * models are run in parts, and fewer products are kept. Gradients are those of the whole batch.
+   *
+   * @defaultValue no limit
+   */
+  readonly memoryBytes?: number | undefined;
+  /**
    * What matrix products with frozen weights are computed in. `int8` rounds weights and what they are multiplied with, forward and
    * backward, to 8 bits: faster where the processor multiplies bytes, with gradients of about 1 % error. An adapter so trained
    * is an ordinary one.
@@ -176,7 +183,7 @@ async function openParts(
     checkpoint,
     tokenizer: files === undefined ? undefined : tokenizerFromFiles(files),
     generationConfig: checkpoint.generationConfig?.(),
-    runner: { activationBytes, arithmetic },
+    runner: { activationBytes, arithmetic, memoryBytes: options.memoryBytes, onWarning },
   };
 }
 

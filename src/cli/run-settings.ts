@@ -29,10 +29,10 @@ const columns: Option<Readonly<Record<string, string>>> = {
 };
 
 /** A size such as 800MiB, in bytes. */
-const memoryLimit: Option<number | undefined> = {
+const size = (doc: string): Option<number | undefined> => ({
   schema: z.number().positive().optional(),
   default: undefined,
-  doc: "Memory for kept activations, such as 800MiB (512MiB unless less is free); what is over is computed again.",
+  doc,
   placeholder: "<size>",
   fromText(value) {
     const match = /^([\d.]+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?$/i.exec(value.trim());
@@ -47,7 +47,7 @@ const memoryLimit: Option<number | undefined> = {
     };
     return match === null ? value : Number(match[1]) * units[(match[2] ?? "B").toLowerCase()]!;
   },
-};
+});
 
 /** Settings of a run that belong to no method. */
 export const runOptions = {
@@ -103,7 +103,12 @@ export const runOptions = {
     doc: "What products with frozen weights are computed in: int8 is faster where the processor multiplies bytes, with gradients of about 1 % error.",
   }),
   columns,
-  activationMemory: memoryLimit,
+  activationMemory: size(
+    "Memory for kept activations, such as 800MiB (512MiB unless less is free); what is over is computed again.",
+  ),
+  memoryLimit: size(
+    "Memory that the process should stay below, such as 800MiB: weights are decoded for each use, batches run in parts.",
+  ),
   calibrationBatches: integer({
     default: 64,
     min: 1,

@@ -94,6 +94,7 @@ export const train = defineCommand({
       seed: run["seed"] as number,
       dtype: run["dtype"] as WeightDType,
       arithmetic: run["arithmetic"] as Arithmetic,
+      memoryBytes: run["memoryLimit"] as number | undefined,
       activationBytes: run["activationMemory"] as number | undefined,
       signal,
       onWarning: (text) => terminal.note(`warning: ${text}`),

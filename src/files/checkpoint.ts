@@ -32,6 +32,8 @@ export interface Checkpoint {
     readonly storedAs: string;
   };
   read(name: string): HostTensor;
+  /** The same as `read`, into memory of the caller; undefined where tensors are read in place. */
+  decode?(name: string, out: Float32Array): void;
   /** How a matrix is kept in blocks that products can use as they are; undefined for all other tensors. */
   packed?(name: string): StoredBlocks | undefined;
   /** The contents of `config.json`. */

@@ -102,9 +102,11 @@ export async function openGguf(path: string): Promise<Checkpoint> {
   try {
     const header = readGgufHeader(file.bytes(0, file.byteLength), path);
     refuseParts(header, path);
-    const decode = (tensor: GgufTensor): Float32Array => {
+    const decode = (
+      tensor: GgufTensor,
+      data: Float32Array = new Float32Array(elementCount(tensor.shape)),
+    ): Float32Array => {
       const bytes = file.bytes(tensor.offset, byteLength(tensor, path, file.byteLength));
-      const data = new Float32Array(elementCount(tensor.shape));
       blockTypes[tensor.type]!.decode(bytes, data);
       file.forget(tensor.offset, bytes.length);
       return data;
@@ -165,6 +167,12 @@ export async function openGguf(path: string): Promise<Checkpoint> {
         return { dtype: "float32", shape, storedAs: blockTypes[type]!.name };
       },
       read,
+      decode(name, out) {
+        const tensor = findTensor(tensors, name, path);
+        const heads = interleavedHeads(header, tensor.name);
+        if (heads === undefined) decode(tensor, out);
+        else out.set(uninterleaveHeads(decode(tensor), heads, tensor.shape[1] ?? 1));
+      },
       packed,
       config: () => config,
       tokenizerFiles() {

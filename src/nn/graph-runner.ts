@@ -4,6 +4,7 @@ import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { int8Tensor } from "./int8-weights.js";
+import type { LentWeights } from "./lent-weights.js";
 import type { Parameter } from "./parameter.js";
 import type { GraphConstants, SessionCache } from "./session-cache.js";
 import type { BoundGraph, Source } from "./token-program.js";
@@ -37,15 +38,21 @@ export function resolveDims(type: TensorType, sizes: ReadonlyMap<string, number>
 }
 
 /** The tensor of a source; undefined where it is part of the compiled graph. */
-function inputOf(source: Source, resolve: Resolve): HostTensor | undefined {
+function inputOf(source: Source, weights: LentWeights, resolve: Resolve): HostTensor | undefined {
   if (source.kind === "packed") return undefined;
   if (source.kind === "int8") return int8Tensor(source.parameter, source.part);
-  return source.kind === "parameter" ? source.parameter.tensor : resolve(source);
+  return source.kind === "parameter" ? weights.tensor(source.parameter) : resolve(source);
+}
+
+/** What graphs are run with. */
+export interface Machine {
+  readonly sessions: SessionCache;
+  readonly weights: LentWeights;
 }
 
 /** Compiles a bound graph at its first use and runs it; `meanwhile` is called once the runtime is at work. */
 export async function runBound(
-  sessions: SessionCache,
+  { sessions, weights }: Machine,
   bound: BoundGraph,
   resolve: Resolve,
   outputs: readonly HostTensor[],
@@ -53,10 +60,15 @@ export async function runBound(
   meanwhile?: () => void,
 ): Promise<void> {
   const session = await compileBound(sessions, bound);
-  const inputs = bound.sources.flatMap((source) => inputOf(source, resolve) ?? []);
-  const work = session.run(inputs, outputs, options);
-  meanwhile?.();
-  await work;
+  weights.hold(bound.sources);
+  try {
+    const inputs = bound.sources.flatMap((source) => inputOf(source, weights, resolve) ?? []);
+    const work = session.run(inputs, outputs, options);
+    meanwhile?.();
+    await work;
+  } finally {
+    weights.release(bound.sources);
+  }
 }
 
 const compiled = new WeakMap<BoundGraph, Map<SessionCache, ReturnType<SessionCache["compile"]>>>();

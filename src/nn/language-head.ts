@@ -9,9 +9,6 @@ import type { Runner } from "./runner.js";
 import type { BoundGraph, Source } from "./token-program.js";
 import { Trace } from "./trace.js";
 
-/** Scores of a chunk of rows take at most this many bytes. */
-const CHUNK_BYTES = 48 * 2 ** 20;
-
 /** The positions whose loss counts, of a batch of hidden states. */
 export interface Supervision {
   /** Rows of the hidden states. */
@@ -79,13 +76,13 @@ export class LanguageHead {
     const bound = this.#scoreGraph();
     const width = this.vocabularySize;
     const out = new Float32Array((end - start) * width);
-    const chunk = Math.max(1, Math.floor(CHUNK_BYTES / 4 / width));
+    const chunk = Math.max(1, Math.floor(this.runner.memory.scoreBytes / 4 / width));
     for (let from = start; from < end; from += chunk) {
       const to = Math.min(end, from + chunk);
       const part = out.subarray((from - start) * width, (to - start) * width);
       const rows = rowsOf(hidden, from, to);
       const results = [hostTensor("float32", [to - from, width], part)];
-      await runBound(this.runner.sessions, bound, () => rows, results, options);
+      await runBound(this.runner, bound, () => rows, results, options);
     }
     return out;
   }
@@ -146,40 +143,46 @@ export class LanguageHead {
     weight: number,
     options: HeadOptions & { readonly gradients: boolean; readonly hiddenGradient: boolean },
   ): Promise<{ loss: number; dHidden: HostTensor | undefined }> {
-    const { pool, sessions } = this.runner;
+    const { pool, weights } = this.runner;
     const program = this.#lossProgram(options.training ?? false, options.gradients, options.hiddenGradient);
     const width = hidden.dims[1]!;
     const dHidden = options.hiddenGradient ? pool.acquire("float32", hidden.dims) : undefined;
     if (dHidden !== undefined) (dHidden.data as Float32Array).fill(0);
-    const chunk = Math.max(1, Math.floor(CHUNK_BYTES / 4 / this.vocabularySize));
+    const chunk = Math.max(1, Math.floor(this.runner.memory.scoreBytes / 4 / this.vocabularySize));
     let total = 0;
-    for (let from = 0; from < supervision.rows.length; from += chunk) {
-      const rows = supervision.rows.subarray(from, from + chunk);
-      const labels = supervision.labels.subarray(from, from + chunk);
-      const batch: Record<string, HostTensor> = {
-        hidden,
-        rows: int64Tensor(rows),
-        labels: int64Tensor(labels),
-        weight: hostTensor("float32", [], new Float32Array([weight])),
-      };
-      const sum = zeros("float32", []);
-      const dRows = pool.acquire("float32", [rows.length, width]);
-      const trained = program.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
-      const outputs = [sum, ...(dHidden === undefined ? [] : [dRows]), ...trained];
-      const resolve = (source: Source): HostTensor => batch[(source as { name: string }).name]!;
-      await runBound(sessions, program.bound, resolve, outputs, options);
-      total += sum.data[0] as number;
-      if (dHidden !== undefined) {
-        const target = dHidden.data as Float32Array;
-        const part = dRows.data as Float32Array;
-        for (const [i, row] of rows.entries())
-          target.set(part.subarray(i * width, (i + 1) * width), row * width);
+    // Chunks share what has to be decoded.
+    weights.hold(program.bound.sources);
+    try {
+      for (let from = 0; from < supervision.rows.length; from += chunk) {
+        const rows = supervision.rows.subarray(from, from + chunk);
+        const labels = supervision.labels.subarray(from, from + chunk);
+        const batch: Record<string, HostTensor> = {
+          hidden,
+          rows: int64Tensor(rows),
+          labels: int64Tensor(labels),
+          weight: hostTensor("float32", [], new Float32Array([weight])),
+        };
+        const sum = zeros("float32", []);
+        const dRows = pool.acquire("float32", [rows.length, width]);
+        const trained = program.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
+        const outputs = [sum, ...(dHidden === undefined ? [] : [dRows]), ...trained];
+        const resolve = (source: Source): HostTensor => batch[(source as { name: string }).name]!;
+        await runBound(this.runner, program.bound, resolve, outputs, options);
+        total += sum.data[0] as number;
+        if (dHidden !== undefined) {
+          const target = dHidden.data as Float32Array;
+          const part = dRows.data as Float32Array;
+          for (const [i, row] of rows.entries())
+            target.set(part.subarray(i * width, (i + 1) * width), row * width);
+        }
+        pool.release(dRows);
+        for (const [i, parameter] of program.parameters.entries()) {
+          addGradient(parameter, trained[i]!);
+          pool.release(trained[i]!);
+        }
       }
-      pool.release(dRows);
-      for (const [i, parameter] of program.parameters.entries()) {
-        addGradient(parameter, trained[i]!);
-        pool.release(trained[i]!);
-      }
+    } finally {
+      weights.release(program.bound.sources);
     }
     return { loss: total, dHidden };
   }

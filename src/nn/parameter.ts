@@ -27,6 +27,7 @@ export class Parameter {
   #tensor: HostTensor | undefined;
   #load: (() => HostTensor) | undefined;
   #blocks: StoredBlocks | undefined;
+  #decode: ((out: Float32Array) => void) | undefined;
 
   constructor(shape: readonly number[], options: ParameterOptions = {}) {
     this.shape = shape;
@@ -46,9 +47,20 @@ export class Parameter {
   /**
    * Says where the elements come from, without reading them yet.
    *
-   * @param blocks - the same matrix as the file keeps it, where products can use that.
+   * @param stored - the same matrix as the file keeps it, where products can use that, and how it is decoded, where it has to be.
    */
-  defer(dtype: DType, load: () => HostTensor, blocks?: StoredBlocks): void {
+  defer(
+    dtype: DType,
+    load: () => HostTensor,
+    {
+      blocks,
+      decode,
+    }: {
+      readonly blocks?: StoredBlocks | undefined;
+      readonly decode?: ((out: Float32Array) => void) | undefined;
+    } = {},
+  ): void {
+    this.#decode = decode;
     this.#type = { dtype, shape: this.#type.shape };
     this.#tensor = undefined;
     this.#load = load;
@@ -71,6 +83,18 @@ export class Parameter {
     this.#tensor = tensor;
     this.#load = undefined;
     this.#blocks = undefined;
+    this.#decode = undefined;
+  }
+
+  /** Whether its elements have to be decoded from a file whenever they are read. */
+  get decodes(): boolean {
+    return this.#decode !== undefined && !this.trainable;
+  }
+
+  /** Decodes the elements into memory of the caller. */
+  decodeInto(out: Float32Array): void {
+    if (this.#decode === undefined) throw new InternalError(`${this.name} has nothing to decode.`);
+    this.#decode(out);
   }
 
   /** Lets go of elements that can be read again. */

@@ -2,8 +2,8 @@ import { InternalError } from "../base/errors.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { type ActivationPolicy, chooseActivations } from "./activation-policy.js";
 import { addGradient, type Resolve, resolveDims, runBound, symbolSizes } from "./graph-runner.js";
-import { int8Weight } from "./int8-weights.js";
 import type { KeyValueCache } from "./key-value-cache.js";
+import { HeldAhead } from "./lent-weights.js";
 import type { Observer } from "./observe.js";
 import { passTensors, uniform } from "./pass-tensors.js";
 import type { Plan, PlannedAttention, PlannedStage, PlannedTokens, Slot } from "./plan.js";
@@ -32,6 +32,7 @@ export class Pass {
   readonly #gradients = new Map<Slot, HostTensor>();
   readonly #saved = new Map<PlannedTokens, HostTensor[]>();
   readonly #readers = new Map<Slot, number>();
+  readonly #ahead: HeldAhead;
   readonly #policy: ActivationPolicy;
   readonly #tensors: Readonly<Record<Over, Readonly<Record<string, HostTensor>>>>;
   readonly #stages: readonly PlannedStage[];
@@ -46,7 +47,8 @@ export class Pass {
   ) {
     const { batch } = virtual;
     this.batch = batch;
-    const budget = runner.options.activationBytes ?? Infinity;
+    this.#ahead = new HeldAhead(runner.weights);
+    const budget = runner.memory.activationBytes(batch.tokens.length);
     // Without a source, what is made of it is in the cache.
     this.#stages = plan.stages.filter(({ over }) => tokensOver(batch, over) !== undefined);
     this.#policy = chooseActivations(plan, (over) => tokensOver(batch, over)?.tokens.length ?? 0, budget);
@@ -115,6 +117,7 @@ export class Pass {
       // A stream that nothing reads again is not kept, such as keys of a model that is cut short.
       for (const slot of Object.values(stage.writes)) if (!this.#readers.has(slot)) this.#drop(slot);
     }
+    this.#prepare(undefined);
     if (this.virtual.inserted > 0)
       this.#slots.set(this.plan.hidden, reordered(this.runner.pool, this.virtual, this.hidden, "apart"));
   }
@@ -141,17 +144,13 @@ export class Pass {
     this.#saved.set(stage, saved);
     const written = program.writes.map((name) => this.#slots.get(stage.writes[name]!)!);
     const resolve: Resolve = (source) => this.#resolve(stage, source);
-    const { sessions } = this.runner;
     const prepare = (): void => this.#prepare(next);
-    await runBound(sessions, program.forward, resolve, [...written, ...saved], this.options, prepare);
+    await runBound(this.runner, program.forward, resolve, [...written, ...saved], this.options, prepare);
   }
 
   /** Reads the weights of the next stage while the runtime is at work: those of packed files have to be decoded first. */
   #prepare(next: PlannedStage | undefined): void {
-    if (next?.kind !== "tokens") return;
-    for (const source of this.#program(next).forward.sources)
-      if (source.kind === "parameter") void source.parameter.tensor;
-      else if (source.kind === "int8") void int8Weight(source.parameter);
+    this.#ahead.take(next?.kind === "tokens" ? this.#program(next).forward.sources : []);
   }
 
   #resolve(stage: PlannedTokens, source: Parameters<Resolve>[0]): HostTensor {
@@ -223,7 +222,7 @@ export class Pass {
   }
 
   async #backwardTokens(stage: PlannedTokens): Promise<void> {
-    const { pool, sessions } = this.runner;
+    const { pool } = this.runner;
     const { backward } = this.#program(stage);
     if (backward !== undefined) {
       const results = backward.streams.map((name) => {
@@ -232,7 +231,7 @@ export class Pass {
       });
       const trained = backward.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
       const resolve: Resolve = (source) => this.#resolve(stage, source);
-      await runBound(sessions, backward, resolve, [...results, ...trained], this.options);
+      await runBound(this.runner, backward, resolve, [...results, ...trained], this.options);
       for (const [i, name] of backward.streams.entries())
         this.#gradients.set(stage.reads[name]!, results[i]!);
       for (const [i, parameter] of backward.parameters.entries()) {
@@ -292,6 +291,7 @@ export class Pass {
   release(): void {
     const held = [...this.#slots.values(), ...this.#gradients.values(), ...[...this.#saved.values()].flat()];
     for (const tensor of held) this.runner.pool.release(tensor);
+    this.#prepare(undefined);
     this.#slots.clear();
     this.#gradients.clear();
     this.#saved.clear();

@@ -1,9 +1,12 @@
 import type { Engine } from "../runtime/engine.js";
+import { residentBytes } from "../runtime/memory.js";
 import type { ActivationPolicy } from "./activation-policy.js";
 import { AttentionRunner } from "./attention-runner.js";
 import { BufferPool } from "./buffer-pool.js";
 import type { Observer } from "./observe.js";
+import { type MemoryPlan, planMemory, unlimited } from "./memory-plan.js";
 import { Pass, type PassOptions } from "./pass.js";
+import { LentWeights } from "./lent-weights.js";
 import { makePlan, type Plan } from "./plan.js";
 import { SessionCache } from "./session-cache.js";
 import type { StagedModel, TokenBatch } from "./stage.js";
@@ -17,6 +20,9 @@ export interface RunnerOptions {
   readonly arithmetic?: Arithmetic | undefined;
   /** Bytes of matrix products kept for the backward pass; without it, all are kept. */
   readonly activationBytes?: number | undefined;
+  /** Bytes that the process should not exceed while it trains. */
+  readonly memoryBytes?: number | undefined;
+  readonly onWarning?: ((text: string) => void) | undefined;
 }
 
 /** Runs the stages of a model forward and backward, sharing compiled graphs between layers and memory between steps. */
@@ -24,10 +30,14 @@ export class Runner {
   readonly sessions: SessionCache;
   readonly pool = new BufferPool();
   readonly attention: AttentionRunner;
+  readonly weights: LentWeights;
   /** What was decided about activations in the last step with gradients. */
   lastPolicy: ActivationPolicy | undefined;
   #plans = new Map<string, Plan>();
   #trains = false;
+  #residentAtStart = 0;
+  #memory: MemoryPlan | undefined;
+  #warned = false;
   #observed: { readonly observer: Observer; readonly plan: Plan } | undefined;
 
   constructor(
@@ -36,12 +46,14 @@ export class Runner {
     readonly options: RunnerOptions = {},
   ) {
     this.sessions = new SessionCache(engine);
+    this.weights = new LentWeights(this.pool, options.memoryBytes === undefined);
     this.attention = new AttentionRunner(this.sessions, this.pool);
   }
 
   /** Must be called when adapters come, go, or change what is trained. */
   invalidate(): void {
     this.#plans.clear();
+    this.#memory = undefined;
     this.#observed = undefined;
   }
 
@@ -55,6 +67,36 @@ export class Runner {
     this.#trains = true;
     this.#plans.clear();
     await this.sessions.closeWithConstants();
+    this.#residentAtStart = residentBytes();
+  }
+
+  /** How the memory of a step is divided; looked at before the first one, since what is resident then stays. */
+  get memory(): MemoryPlan {
+    const { memoryBytes: limit, activationBytes = Infinity } = this.options;
+    if (limit === undefined || !this.#trains) return unlimited(activationBytes);
+    if (this.#memory === undefined) {
+      const plan = this.plan({ training: true, gradients: true });
+      const { vocabularySize = 0, width = 0 } = this.model.inputEmbedding ?? {};
+      const headBytes = this.model.reads === "each" ? 4 * vocabularySize * width : 0;
+      const resident = this.#residentAtStart;
+      this.#memory = planMemory(plan, { limit, resident, headBytes, activationBytes });
+    }
+    return this.#memory;
+  }
+
+  /** Tokens that a pass with gradients may run; the first call is the start of a training. */
+  async passTokens(longest: number): Promise<number> {
+    if (!this.#trains) await this.#startTraining();
+    const { memoryBytes: limit = Infinity, onWarning = console.warn } = this.options;
+    const needed = this.memory.least(longest);
+    if (needed > limit && !this.#warned) {
+      this.#warned = true;
+      const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20).toLocaleString("en")} MiB`;
+      onWarning(
+        `a row of ${longest.toLocaleString("en")} tokens needs about ${mib(needed)}, more than the memory limit of ${mib(limit)}: shorten the rows, or allow more`,
+      );
+    }
+    return this.memory.passTokens;
   }
 
   plan(options: { training: boolean; gradients: boolean }): Plan {

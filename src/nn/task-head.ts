@@ -105,7 +105,7 @@ export class TaskHead {
     const scores = new Float32Array(rows.length * width);
     const resolve = this.#resolver({ hidden, rows: int64Tensor(rows) }, rows.length, seed);
     const results = [hostTensor("float32", [rows.length, width], scores)];
-    await runBound(this.runner.sessions, forward, resolve, results, options);
+    await runBound(this.runner, forward, resolve, results, options);
     return scores;
   }
 
@@ -120,7 +120,7 @@ export class TaskHead {
     options: TaskHeadOptions & { readonly hiddenGradient: boolean },
   ): Promise<HostTensor | undefined> {
     const { seed = 0, training = false, hiddenGradient } = options;
-    const { pool, sessions } = this.runner;
+    const { pool } = this.runner;
     const { backward, width, parameters } = this.#program(training, hiddenGradient);
     if (backward === undefined) return undefined;
     const batch = {
@@ -132,7 +132,7 @@ export class TaskHead {
     const dRows = hiddenGradient ? pool.acquire("float32", [rows.length, D]) : undefined;
     const trained = parameters.map((parameter) => pool.acquire("float32", parameter.shape));
     const outputs = [...(dRows === undefined ? [] : [dRows]), ...trained];
-    await runBound(sessions, backward, this.#resolver(batch, rows.length, seed), outputs, options);
+    await runBound(this.runner, backward, this.#resolver(batch, rows.length, seed), outputs, options);
     for (const [i, parameter] of parameters.entries()) {
       addGradient(parameter, trained[i]!);
       pool.release(trained[i]!);

@@ -80,7 +80,7 @@ async function mergedParameters(
     throw new InternalError("A merge asked for something that is no parameter.");
   };
   await runBound(
-    base.runner.sessions,
+    base.runner,
     bound,
     unresolved,
     results.map(([, tensor]) => tensor),

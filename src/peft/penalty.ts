@@ -71,7 +71,7 @@ export async function addPenalty(
   const unresolved = (): never => {
     throw new InternalError("A penalty asked for something that is no parameter.");
   };
-  await runBound(base.runner.sessions, program.bound, unresolved, [value, ...found], options);
+  await runBound(base.runner, program.bound, unresolved, [value, ...found], options);
   for (const [i, gradient] of found.entries()) {
     const data = gradient.data as Float32Array;
     for (let j = 0; j < data.length; j += 1) data[j]! *= weight;

@@ -30,7 +30,7 @@ export async function computedTensors(
   const unresolved = (): never => {
     throw new InternalError("An encoder asked for something that is no parameter.");
   };
-  await runBound(base.runner.sessions, bound, unresolved, results, {});
+  await runBound(base.runner, bound, unresolved, results, {});
   return new Map(values.map(([name], i) => [name, results[i]!]));
 }
 

@@ -1,0 +1,91 @@
+import { topologicalOrder } from "../graph/value.js";
+import type { Plan, Slot } from "./plan.js";
+import type { BoundGraph } from "./token-program.js";
+
+const MIB = 2 ** 20;
+
+/** Scores of a chunk of rows take at most this many bytes, unless memory is limited. */
+const SCORE_BYTES = 48 * MIB;
+
+/** The share of a limit that is divided: garbage that waits for its collection, and scratch memory of the runtime, take the rest. */
+const USABLE = 0.85;
+
+/** What one step of a training may take, where the memory of the process is limited. */
+export interface MemoryPlan {
+  /** Tokens of one pass; a batch with more is run in parts. */
+  readonly passTokens: number;
+  /** Bytes of matrix products that a pass over so many tokens keeps for its backward pass. */
+  activationBytes(tokens: number): number;
+  /** Bytes of the scores of one chunk of rows. */
+  readonly scoreBytes: number;
+  /** The fewest bytes that a step could do with, for a row of so many tokens. */
+  least(tokens: number): number;
+}
+
+/** Without a limit batches are run whole. */
+export const unlimited = (activationBytes: number): MemoryPlan => ({
+  passTokens: Infinity,
+  activationBytes: () => activationBytes,
+  scoreBytes: SCORE_BYTES,
+  least: () => 0,
+});
+
+/** Bytes a token of the streams that the backward pass reads again. */
+function keptBytes(plan: Plan): number {
+  const widths = new Map<Slot, number>();
+  const kept = new Set<Slot>();
+  for (const stage of plan.stages) {
+    if (stage.kind === "attention") {
+      widths.set(stage.writes["context"]!, stage.stage.heads * stage.stage.headDim);
+      if (stage.backward) for (const slot of Object.values(stage.reads)) kept.add(slot);
+      continue;
+    }
+    for (const [name, slot] of Object.entries(stage.writes)) widths.set(slot, stage.widths[name]!);
+    for (const source of stage.recompute.backward?.sources ?? [])
+      if (source.kind === "stream") kept.add(stage.reads[source.stream]!);
+  }
+  return 4 * [...kept].reduce((sum, slot) => sum + (widths.get(slot) ?? 0), 0);
+}
+
+/** Bytes a token of everything that a graph computes; about half of it is there at once. */
+function computedBytes({ graph }: BoundGraph): number {
+  const widths = topologicalOrder(graph).map(({ type: { shape } }) =>
+    typeof shape[0] === "string" && typeof shape[1] === "number" ? shape[1] : 0,
+  );
+  return 4 * widths.reduce((sum, width) => sum + width, 0);
+}
+
+/**
+ * Divides what a limit leaves: first for what cannot be avoided (what is resident already, the head with a chunk of scores), then
+ * for the streams of as many tokens as fit, then for matrix products that are kept instead of computed again.
+ */
+export function planMemory(
+  plan: Plan,
+  given: {
+    readonly limit: number;
+    /** Bytes of the process before the first step. */
+    readonly resident: number;
+    /** Bytes of the decoded weights of the head. */
+    readonly headBytes: number;
+    /** The most that products may keep. */
+    readonly activationBytes: number;
+  },
+): MemoryPlan {
+  const scoreBytes = Math.min(SCORE_BYTES, given.limit / 50);
+  // Scores, their exponentials, and their gradient.
+  const fixed = given.resident + given.headBytes + 3 * scoreBytes;
+  const working = plan.stages.map((stage) =>
+    stage.kind === "tokens" && stage.recompute.backward !== undefined
+      ? computedBytes(stage.recompute.backward) / 2
+      : 0,
+  );
+  const perToken = keptBytes(plan) + working.reduce((most, bytes) => Math.max(most, bytes), 0);
+  const left = USABLE * given.limit - fixed;
+  const passTokens = Math.max(1, Math.floor(left / perToken));
+  return {
+    passTokens,
+    activationBytes: (tokens) => Math.min(given.activationBytes, Math.max(0, left - perToken * tokens)),
+    scoreBytes,
+    least: (tokens) => (fixed + perToken * tokens) / USABLE,
+  };
+}
