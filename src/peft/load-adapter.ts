@@ -48,7 +48,7 @@ export async function loadAdapterFolder(
     const tables = base.definition.defaultTargets;
     const from = { source: files.configPath, spelling: "snake_case" } as const;
     const { method, resolved } = prepareConfig(config, tables, from);
-    const keys = [...files.weights.tensors.keys()];
+    const keys = [...files.weights.tensors.keys()].filter((key) => plainName(key) === key);
     // Beside virtual tokens there is no wrapper around the base.
     const atModules = isForModel(method)
       ? keys.map((key) => key.replace(/^base_model\./, "base_model.model."))
@@ -111,6 +111,9 @@ function fillTensors(
   for (const [key, parameter] of tensors) fill(parameter, weights.read(key));
 }
 
+/** The name of a tensor of a module to save without the attribute of its wrapper. */
+const plainName = (key: string): string => key.replace(/\.(?:modules_to_save|original_module)\./, ".");
+
 /**
  * Tensors of an adapter file that repeat a weight of the base, as Hugging Face writes them beside adapters of embeddings and
  * heads. They are checked against the base and not needed.
@@ -127,6 +130,8 @@ function baseCopies(base: PretrainedModel, file: SafetensorsFile, adapter: Attac
   const copies = new Set<string>();
   for (const key of file.tensors.keys()) {
     if (adapter.tensors.has(key)) continue;
+    // With `bias: all` Hugging Face writes the biases of a head three times.
+    if (plainName(key) !== key && adapter.tensors.has(plainName(key))) copies.add(key);
     const parameter = parameters.get(key.replace(/^base_model\.model\./, "").replace(".base_layer.", "."));
     if (parameter === undefined) continue;
     copies.add(key);

@@ -165,6 +165,9 @@ def all_tasks(chosen):
         for path in paths:
             facts = json.loads((path / "facts.json").read_text())
             batch = {key: torch.tensor(value) for key, value in facts["batch"].items()}
+            if facts["task"] == "SEQ_CLS":
+                # AdaLoRA asks for what it has only in training, where there are labels.
+                del batch["labels"]
             prefix = facts["peft_type"] == "PREFIX_TUNING"
             base = load_base(facts["base"], facts["task"])
             model = PeftModel.from_pretrained(with_past(base) if prefix else base, f"{out}/{path}").eval()
