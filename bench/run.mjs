@@ -1,11 +1,14 @@
 // peft.js beside Hugging Face PEFT on the same machine in the same run:
-//   npm run bench -- [--peer VENV] [--rounds 2] [--steps 5] [--only full,chat,generate] [--peer-mode float32]
+//   npm run bench -- [--peer VENV] [--rounds 2] [--steps 5] [--only full,chat,generate] [--modes float32,int8,limited]
+//                    [--peer-modes float32,bfloat16,autocast] [--curves]
 // Needs the model and data of scripts/fetch-models.mjs, and for the peer a folder made by bench/peer/reference.py.
+// Prints a table, and writes bench/results/<time>.json and bench/report.html.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { cpus, homedir, totalmem } from "node:os";
+import { cpus, homedir, loadavg, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { renderHtml, renderMarkdown } from "./report.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -13,7 +16,9 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "2" },
     steps: { type: "string", default: "5" },
     only: { type: "string", default: "full,chat,generate" },
-    "peer-mode": { type: "string", default: "float32" },
+    modes: { type: "string", default: "float32,int8,limited" },
+    "peer-modes": { type: "string", default: "float32,bfloat16,autocast" },
+    curves: { type: "boolean", default: false },
     model: { type: "string" },
   },
 });
@@ -36,72 +41,66 @@ function measure(command, args) {
   return JSON.parse(stdout.trim().split("\n").at(-1));
 }
 
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
-const results = {};
-for (const workload of values.only.split(",")) {
-  const runs = { ours: [], peer: [] };
-  // The two take turns, so that a noisy neighbour falls on both.
-  for (let round = 0; round < Number(values.rounds); round += 1) {
-    runs.ours.push(measure("node", ["bench/ours.mjs", workload, model, data, values.steps]));
-    if (values.peer === undefined) continue;
-    const python = join(values.peer, "bin", "python");
-    runs.peer.push(
-      measure(python, ["bench/peer/bench.py", workload, peerModel, data, values.steps, values["peer-mode"]]),
-    );
-  }
-  results[workload] = runs;
+const ours = (workload, mode, steps = values.steps) =>
+  measure("node", ["bench/ours.mjs", workload, model, data, steps, mode]);
+const peers = (workload, mode) =>
+  measure(join(values.peer, "bin", "python"), [
+    "bench/peer/bench.py",
+    workload,
+    peerModel,
+    data,
+    values.steps,
+    mode,
+  ]);
+
+/** What is measured of a workload: our modes, then those of the peer. Generation has one of ours. */
+function contenders(workload) {
+  const modes = workload === "generate" ? ["float32"] : values.modes.split(",");
+  const own = modes.map((mode) => ({ name: `peft.js ${mode}`, run: () => ours(workload, mode) }));
+  if (values.peer === undefined) return own;
+  const theirs = values["peer-modes"].split(",");
+  return [...own, ...theirs.map((mode) => ({ name: `PEFT ${mode}`, run: () => peers(workload, mode) }))];
 }
 
-const MORE_IS_BETTER = {
-  tokensPerSecond: true,
-  prefill: true,
-  decode: true,
-  firstStepSeconds: false,
-  peakBytes: false,
-};
-const UNITS = {
-  tokensPerSecond: "tokens/s",
-  prefill: "tokens/s",
-  decode: "tokens/s",
-  firstStepSeconds: "s",
-  peakBytes: "MiB",
-};
-const show = (key, value) =>
-  key === "peakBytes" ? (value / 2 ** 20).toFixed(0) : value.toFixed(key === "firstStepSeconds" ? 2 : 1);
-const [cpu] = cpus();
-console.log(
-  `\n${cpu.model}, ${cpus().length} cores, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.version}; medians of ${values.rounds} runs`,
-);
-console.log(
-  `peer: ${values.peer === undefined ? "not run (--peer VENV)" : `Hugging Face PEFT, ${values["peer-mode"]}`}\n`,
-);
-console.log(
-  "| workload | measure | peft.js | spread | peer | spread | ratio |\n|---|---|---|---|---|---|---|",
-);
-for (const [workload, { ours, peer }] of Object.entries(results)) {
-  for (const key of Object.keys(ours[0])) {
-    const of = (runs) => runs.map((run) => run[key]);
-    const spread = (runs) =>
-      runs.length < 2 ? "" : `${(100 * (Math.max(...of(runs)) / Math.min(...of(runs)) - 1)).toFixed(0)} %`;
-    const mine = median(of(ours));
-    const theirs = peer.length === 0 ? undefined : median(of(peer));
-    const ratio =
-      theirs === undefined
-        ? ""
-        : `${(MORE_IS_BETTER[key] ? mine / theirs : theirs / mine).toFixed(2)} × better`;
-    const cells = [
-      workload,
-      `${key.replace("peakBytes", "peak memory")} (${UNITS[key]})`,
-      show(key, mine),
-      spread(ours),
-    ];
-    console.log(
-      `| ${[...cells, theirs === undefined ? "" : show(key, theirs), spread(peer), ratio].join(" | ")} |`,
-    );
+const results = {};
+for (const workload of values.only.split(",").filter(Boolean)) {
+  results[workload] = {};
+  // All take turns, so that a noisy neighbour falls on each of them.
+  for (let round = 0; round < Number(values.rounds); round += 1) {
+    for (const { name, run } of contenders(workload)) {
+      (results[workload][name] ??= []).push(run());
+      console.error(
+        `${workload} ${name} round ${round + 1}: ${JSON.stringify(results[workload][name].at(-1))}`,
+      );
+    }
   }
 }
+const curves = [];
+if (values.curves) {
+  for (const [rows, length] of [
+    [1, 128],
+    [1, 512],
+    [1, 2048],
+    [1, 8192],
+    [4, 128],
+    [16, 128],
+    [32, 128],
+  ]) {
+    curves.push({ rows, length, ...ours(`${rows}x${length}`, "float32", "2") });
+    console.error(`curve ${JSON.stringify(curves.at(-1))}`);
+  }
+}
+
+const report = {
+  machine: `${cpus()[0].model}, ${cpus().length} cores, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.version}`,
+  load: `load average ${loadavg()[0].toFixed(1)} at the end`,
+  date: new Date().toISOString().slice(0, 10),
+  rounds: Number(values.rounds),
+  results,
+  curves,
+};
+console.log(renderMarkdown(report));
 mkdirSync("bench/results", { recursive: true });
-writeFileSync(
-  `bench/results/${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.json`,
-  JSON.stringify({ values, results }, null, 1),
-);
+const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
+writeFileSync(`bench/results/${stamp}.json`, JSON.stringify({ values, ...report }, null, 1));
+writeFileSync("bench/report.html", renderHtml(report));

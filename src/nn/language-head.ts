@@ -7,7 +7,7 @@ import { addGradient, int64Tensor, runBound } from "./graph-runner.js";
 import type { Parameter } from "./parameter.js";
 import type { Runner } from "./runner.js";
 import type { BoundGraph, Source } from "./token-program.js";
-import { Trace } from "./trace.js";
+import { type Products, Trace } from "./trace.js";
 
 /** The positions whose loss counts, of a batch of hidden states. */
 export interface Supervision {
@@ -42,8 +42,17 @@ export class LanguageHead {
     this.#scores.clear();
   }
 
+  /**
+   * Never in 8 bits: the gradient of the scores is one large number a row and very many small ones that add up to as much,
+   * which rounding to 127 steps would drop.
+   */
+  get #products(): Products {
+    return { ...this.runner.products, int8: false };
+  }
+
   #scoreGraph(): BoundGraph {
-    const { model, products } = this.runner;
+    const { model } = this.runner;
+    const products = this.#products;
     const key = String(products.packed);
     let scores = this.#scores.get(key);
     if (scores === undefined) {
@@ -88,7 +97,7 @@ export class LanguageHead {
   }
 
   #lossProgram(training: boolean, withGradients: boolean, hiddenGradient: boolean): LossProgram {
-    const { products } = this.runner;
+    const products = this.#products;
     const key = [training, withGradients, hiddenGradient, products.packed].join();
     const known = this.#programs.get(key);
     if (known !== undefined) return known;

@@ -1,0 +1,153 @@
+// Tables and a page from what bench/run.mjs measured.
+
+const MEASURES = {
+  tokensPerSecond: { title: "training, tokens/s", more: true, show: (value) => value.toFixed(0) },
+  prefill: { title: "prefill, tokens/s", more: true, show: (value) => value.toFixed(0) },
+  decode: { title: "decode, tokens/s", more: true, show: (value) => value.toFixed(1) },
+  firstStepSeconds: {
+    title: "start to first finished step, s",
+    more: false,
+    show: (value) => value.toFixed(1),
+  },
+  peakBytes: { title: "peak memory, MiB", more: false, show: (value) => (value / 2 ** 20).toFixed(0) },
+  peakShare: {
+    title: "share of the machine's float32 peak",
+    more: true,
+    show: (value) => `${(100 * value).toFixed(0)} %`,
+  },
+};
+
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const spread = (list) =>
+  list.length < 2 ? "" : `${(100 * (Math.max(...list) / Math.min(...list) - 1)).toFixed(0)} %`;
+const isPeer = (name) => name.startsWith("PEFT ");
+
+/** One row for each workload, measure and contender: what it reached, and how that stands to the peer. */
+function rowsOf({ results }) {
+  const rows = [];
+  for (const [workload, byName] of Object.entries(results)) {
+    for (const [key, measure] of Object.entries(MEASURES)) {
+      const found = Object.entries(byName).flatMap(([name, runs]) => {
+        const list = runs.map((run) => run[key]).filter((value) => value !== undefined);
+        return list.length === 0 ? [] : [{ name, value: median(list), spread: spread(list) }];
+      });
+      const ratio = (mine, theirs) => (measure.more ? mine / theirs : theirs / mine);
+      const peers = found.filter(({ name }) => isPeer(name));
+      const plain = peers.find(({ name }) => name === "PEFT float32");
+      const best = peers.toSorted((a, b) => ratio(b.value, a.value))[0];
+      for (const one of found) {
+        const against = (peer) =>
+          peer === undefined || isPeer(one.name) ? "" : `${ratio(one.value, peer.value).toFixed(2)} ×`;
+        rows.push({ workload, key, measure, ...one, plain: against(plain), best: against(best) });
+      }
+    }
+  }
+  return rows;
+}
+
+/** The tables as text. */
+export function renderMarkdown(report) {
+  const lines = [
+    "",
+    `${report.machine}; ${report.date}; medians of ${report.rounds} runs; ${report.load}`,
+    "",
+    "| workload | measure | | median | spread | against PEFT float32 | against PEFT's best |",
+    "|---|---|---|---|---|---|---|",
+    ...rowsOf(report).map(
+      ({ workload, measure, name, value, spread: noise, plain, best }) =>
+        `| ${[workload, measure.title, name, measure.show(value), noise, plain, best].join(" | ")} |`,
+    ),
+  ];
+  if (report.curves.length > 0) {
+    lines.push("", "| rows × length | tokens/s | peak memory, MiB | share of peak |", "|---|---|---|---|");
+    for (const { rows, length, tokensPerSecond, peakBytes, peakShare } of report.curves) {
+      const cells = [
+        `${rows} × ${length}`,
+        tokensPerSecond.toFixed(0),
+        (peakBytes / 2 ** 20).toFixed(0),
+        `${(100 * peakShare).toFixed(0)} %`,
+      ];
+      lines.push(`| ${cells.join(" | ")} |`);
+    }
+  }
+  return lines.join("\n");
+}
+
+const escape = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
+/** Bars of one measure of one workload, the longest of them the widest. */
+function bars(rows) {
+  const most = Math.max(...rows.map(({ value }) => value));
+  return rows
+    .map(
+      ({ name, value, measure, spread: noise, plain, best }) =>
+        `<tr><td>${escape(name)}</td><td class="bar"><div class="${isPeer(name) ? "peer" : "ours"}" style="width:${((100 * value) / most).toFixed(1)}%"></div></td>` +
+        `<td class="number">${measure.show(value)}</td><td>${noise}</td><td>${plain}</td><td>${best}</td></tr>`,
+    )
+    .join("\n");
+}
+
+/** A line through the points of a curve, both axes logarithmic. */
+function curve(points, title, key, show) {
+  const [width, height, margin] = [420, 220, 46];
+  const xs = points.map(({ rows, length }) => Math.log(rows * length));
+  const ys = points.map((point) => Math.log(point[key]));
+  const scale = (list, size) => {
+    const [low, high] = [Math.min(...list), Math.max(...list)];
+    return (value) => margin + ((value - low) / (high - low || 1)) * (size - 2 * margin);
+  };
+  const [x, y] = [scale(xs, width), scale(ys, height)];
+  const places = points.map((point, i) => ({ point, px: x(xs[i]), py: height - y(ys[i]) }));
+  const marks = places.map(
+    ({ point, px, py }) =>
+      `<circle cx="${px.toFixed(0)}" cy="${py.toFixed(0)}" r="3"/><text x="${px.toFixed(0)}" y="${(py - 8).toFixed(0)}" text-anchor="middle">${point.rows}×${point.length}: ${show(point[key])}</text>`,
+  );
+  const path = places.map(({ px, py }) => `${px.toFixed(0)},${py.toFixed(0)}`).join(" ");
+  return `<figure><figcaption>${escape(title)}</figcaption><svg viewBox="0 0 ${width} ${height}" width="${width}"><polyline points="${path}"/>${marks.join("")}</svg></figure>`;
+}
+
+function curves({ curves: all }) {
+  if (all.length === 0) return "";
+  const sorted = (list) => list.toSorted((a, b) => a.rows * a.length - b.rows * b.length);
+  const groups = [
+    ["one row, longer", sorted(all.filter(({ rows }) => rows === 1))],
+    ["rows of 128 tokens, more", sorted(all.filter(({ length }) => length === 128))],
+  ];
+  const figures = groups.flatMap(([title, points]) => [
+    curve(points, `${title}: tokens/s`, "tokensPerSecond", (value) => value.toFixed(0)),
+    curve(points, `${title}: peak memory, MiB`, "peakBytes", (value) => (value / 2 ** 20).toFixed(0)),
+  ]);
+  return `<h2>Length and batch</h2><div class="figures">${figures.join("\n")}</div>`;
+}
+
+/** The page, whole in one file. */
+export function renderHtml(report) {
+  const rows = rowsOf(report);
+  const sections = Object.keys(report.results).map((workload) => {
+    const keys = [...new Set(rows.filter((row) => row.workload === workload).map(({ key }) => key))];
+    const tables = keys.map((key) => {
+      const part = rows.filter((row) => row.workload === workload && row.key === key);
+      const { title, more } = part[0].measure;
+      return `<table><caption>${escape(title)} <small>(${more ? "more" : "less"} is better)</small></caption>
+<thead><tr><th></th><th></th><th>median</th><th>spread</th><th>against PEFT float32</th><th>against PEFT's best</th></tr></thead>
+<tbody>${bars(part)}</tbody></table>`;
+    });
+    return `<h2>${escape(workload)}</h2>\n${tables.join("\n")}`;
+  });
+  return `<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>peft.js beside Hugging Face PEFT</title>
+<style>
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;width:100%;margin:1rem 0}caption{text-align:left;font-weight:600}small{font-weight:400;color:#666}
+th{font-weight:400;color:#666;text-align:left;font-size:.85rem}td,th{padding:.15rem .6rem;white-space:nowrap}.number{text-align:right}
+.bar{width:45%}.bar div{height:.9rem;border-radius:2px}.ours{background:#2364aa}.peer{background:#b9b9b9}
+.figures{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}svg{background:#fafafa}polyline{fill:none;stroke:#2364aa;stroke-width:2}circle{fill:#2364aa}text{font-size:10px}
+</style>
+<h1>peft.js beside Hugging Face PEFT</h1>
+<p>${escape(report.machine)}; ${escape(report.date)}; medians of ${report.rounds} runs, a process each, taking turns; ${escape(report.load)}.</p>
+${sections.join("\n")}
+${curves(report)}
+</html>
+`;
+}
