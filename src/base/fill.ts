@@ -1,4 +1,4 @@
-import type { Random } from "./random.js";
+import { Random, textSeed } from "./random.js";
 
 /** Fills a fresh tensor, which is all zero. */
 export type Initialiser = (data: Float32Array, random: Random) => void;
@@ -26,3 +26,9 @@ export const gaussian =
   (data, random) => {
     for (let i = 0; i < data.length; i += 1) data[i] = mean + deviation * random.normal();
   };
+
+/** The same start from a seed of its own, where there is one; tensors of one key then start alike. */
+export const seeded =
+  (seed: number | undefined, key: string, init: Initialiser): Initialiser =>
+  (data, random) =>
+    init(data, seed === undefined ? random : new Random((seed ^ textSeed(key)) >>> 0));

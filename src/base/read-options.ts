@@ -19,6 +19,8 @@ export interface ReadOptionsSource {
   readonly spelling?: Spelling;
   /** Where a key stands, such as `line 4`. */
   readonly where?: (key: string) => string | undefined;
+  /** Options that are known and not there, with what to do instead. */
+  readonly refuses?: Readonly<Record<string, string>> | undefined;
   /** Cure shown last. */
   readonly fix?: string;
 }
@@ -69,12 +71,18 @@ export function optionFaults(
   options: Options,
   values: Readonly<Record<string, unknown>>,
   spelling: Spelling,
+  refuses: Readonly<Record<string, string>> = {},
 ): OptionFault[] {
   const spell = SPELL[spelling];
   const known = Object.keys(options);
   const faults: OptionFault[] = [];
   for (const [key, value] of Object.entries(resolveAliases(options, values))) {
     const option = options[key];
+    const refused = option === undefined ? refuses[key] : undefined;
+    if (refused !== undefined) {
+      faults.push({ key, text: refused, suggestions: [] });
+      continue;
+    }
     if (option === undefined) {
       const neighbour = neighbourName(key, known);
       const near = neighbour === undefined ? suggest(key, known).map(spell) : [spell(neighbour)];
@@ -131,7 +139,7 @@ export function readOptions<O extends Options>(
   values: Readonly<Record<string, unknown>>,
   from: ReadOptionsSource,
 ): OptionValues<O> {
-  const faults = optionFaults(options, values, from.spelling ?? "camelCase");
+  const faults = optionFaults(options, values, from.spelling ?? "camelCase", from.refuses);
   if (faults.length > 0) throw optionError(faults, from);
   const named = resolveAliases(options, values);
   return Object.fromEntries(

@@ -11,7 +11,6 @@ import { dataPath, modelPath } from "../cli/embedded.js";
 import { formatBytes, formatCount } from "../cli/format.js";
 import { moduleTree } from "../cli/module-tree.js";
 import type { Terminal } from "../cli/terminal.js";
-import { openAdapterFolder } from "../files/adapter-files.js";
 import { openCheckpoint } from "../files/checkpoint.js";
 import { readRows } from "../files/data-file.js";
 import { resolveModel } from "../files/hub.js";
@@ -19,6 +18,7 @@ import { findMethod } from "../peft/method-registry.js";
 import { namedParameters } from "../nn/module.js";
 import { RawConfig } from "../nn/raw-config.js";
 import { readAdapterConfig } from "../peft/hf-format.js";
+import { openAdapter } from "../peft/open-adapter.js";
 import { describeExample } from "../text/describe-example.js";
 import { encodeDataset, type Dataset } from "../text/dataset.js";
 import { encodeSeq2SeqDataset } from "../text/seq2seq-dataset.js";
@@ -78,7 +78,7 @@ const templateNote = (files: Parameters<typeof tokenizerFromFiles>[0]): string =
 
 /** An adapter folder: what it is, and what it holds. */
 async function inspectAdapter(folder: string, terminal: Terminal): Promise<void> {
-  const { config, configPath, weights } = await openAdapterFolder(folder);
+  const { config, configPath, weights } = await openAdapter(folder);
   try {
     const { config: read, baseModel } = readAdapterConfig(config, configPath);
     const { peftType, ...settings } = read;

@@ -4,8 +4,10 @@ import { modelPath } from "../cli/embedded.js";
 import { availableTargets, matchSummary } from "../cli/match-summary.js";
 import { matchTree, paintFor } from "../cli/match-tree.js";
 import type { Terminal } from "../cli/terminal.js";
-import { openAdapterFolder } from "../files/adapter-files.js";
+import type { TensorFile } from "../files/tensor-file.js";
 import type { MatchReport } from "../match/report.js";
+import { models } from "../models/index.js";
+import type { ModelDefinition } from "../models/model.js";
 import { methods, type PeftConfig, type PeftType } from "../methods/index.js";
 import { prepareConfig } from "../peft/adapter.js";
 import { needsTargets } from "../peft/adapter-report.js";
@@ -13,6 +15,7 @@ import { readAdapterConfig } from "../peft/hf-format.js";
 import { type InspectedModel, openForMatching, reportIn } from "../peft/inspect-matches.js";
 import { loadedMatches } from "../peft/loaded-matches.js";
 import { matchError } from "../peft/match-error.js";
+import { type OpenAdapter, openAdapter } from "../peft/open-adapter.js";
 import { defineCommand } from "./command.js";
 
 const ownOptions = {
@@ -33,14 +36,23 @@ const methodOptions = Object.values(methods).reduce<Options>(
   {},
 );
 
+/** The tensors of an adapter under the names that they have on a model; their own where it is a list of modules. */
+function adapterWeights({ root, subject, modelType }: InspectedModel, files: OpenAdapter): TensorFile {
+  const known = models as Readonly<Record<string, ModelDefinition | undefined>>;
+  const prefix = modelType === undefined ? undefined : known[modelType]?.prefix;
+  if (root === undefined || prefix === undefined) return files.weights;
+  return files.weightsFor({ root, prefix, heads: subject.heads }).weights;
+}
+
 /** The report of an adapter folder. */
 async function adapterFolderReport(model: InspectedModel, folder: string): Promise<MatchReport> {
-  const files = await openAdapterFolder(folder);
+  const files = await openAdapter(folder);
   try {
     const { config } = readAdapterConfig(files.config, files.configPath);
     const from = { source: files.configPath, spelling: "snake_case" } as const;
     const { method, resolved } = prepareConfig(config, model.defaultTargets, from);
-    const file = { path: files.weights.path, keys: [...files.weights.tensors.keys()] };
+    const { path, tensors } = adapterWeights(model, files);
+    const file = { path, keys: [...tensors.keys()] };
     const { report, warnings } = loadedMatches(model.subject, file, method, resolved);
     return { ...report, warnings: [...report.warnings, ...warnings] };
   } finally {

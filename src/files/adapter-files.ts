@@ -3,7 +3,9 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { CheckpointError } from "../base/errors.js";
 import { readJsonObject } from "./json-file.js";
-import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
+import { openSafetensors } from "./safetensors.js";
+import type { TensorFile } from "./tensor-file.js";
+import { openTorchFile } from "./torch-file.js";
 
 /** Tensors that those of the adapter are computed from, for methods that train an encoder. */
 export const ENCODER_FILE = "prompt_encoder.safetensors";
@@ -12,19 +14,31 @@ export const ENCODER_FILE = "prompt_encoder.safetensors";
 export interface AdapterFiles {
   readonly configPath: string;
   readonly config: Record<string, unknown>;
-  readonly weights: SafetensorsFile;
+  readonly weights: TensorFile;
   /** Opens the tensors of the encoder, where the folder holds any. */
-  openEncoder(): Promise<SafetensorsFile | undefined>;
+  openEncoder(): Promise<TensorFile | undefined>;
+  /** Opens the head that AdapterHub writes beside an adapter, where there is one. */
+  openHead(): Promise<TensorFile | undefined>;
 }
 
+/** Names that weights have in folders of Hugging Face PEFT and of AdapterHub, in the order they are looked for. */
+const WEIGHTS = ["adapter_model.safetensors", "adapter.safetensors", "pytorch_adapter.bin"];
+const HEADS = ["model_head.safetensors", "pytorch_model_head.bin"];
+
+const openTensors = (path: string): Promise<TensorFile> =>
+  path.endsWith(".bin") ? openTorchFile(path) : openSafetensors(path);
+
+/** The first of these files that a folder holds. */
+const firstOf = (folder: string, names: readonly string[]): string | undefined =>
+  names.map((name) => join(folder, name)).find((path) => existsSync(path));
+
 /**
- * Opens an adapter folder as Hugging Face PEFT lays it out.
+ * Opens an adapter folder as Hugging Face PEFT or AdapterHub lays it out.
  *
  * @throws {@link CheckpointError} `adapter_missing`, `adapter_pickle`, or what a damaged file says
  */
 export async function openAdapterFolder(folder: string): Promise<AdapterFiles> {
   const configPath = join(folder, "adapter_config.json");
-  const weightsPath = join(folder, "adapter_model.safetensors");
   const info = await stat(folder).catch(() => undefined);
   if (info?.isDirectory() !== true || !existsSync(configPath)) {
     throw new CheckpointError({
@@ -34,7 +48,8 @@ export async function openAdapterFolder(folder: string): Promise<AdapterFiles> {
       fields: { folder },
     });
   }
-  if (!existsSync(weightsPath)) {
+  const weightsPath = firstOf(folder, WEIGHTS);
+  if (weightsPath === undefined) {
     const pickle = existsSync(join(folder, "adapter_model.bin"));
     throw new CheckpointError({
       code: pickle ? "adapter_pickle" : "adapter_missing",
@@ -50,10 +65,12 @@ export async function openAdapterFolder(folder: string): Promise<AdapterFiles> {
     });
   }
   const encoderPath = join(folder, ENCODER_FILE);
+  const headPath = firstOf(folder, HEADS);
   return {
+    openHead: async () => (headPath === undefined ? undefined : await openTensors(headPath)),
     openEncoder: async () => (existsSync(encoderPath) ? await openSafetensors(encoderPath) : undefined),
     configPath,
     config: await readJsonObject(configPath),
-    weights: await openSafetensors(weightsPath),
+    weights: await openTensors(weightsPath),
   };
 }

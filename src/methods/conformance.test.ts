@@ -14,11 +14,28 @@ const VARIANTS: Readonly<Record<string, Readonly<Record<string, Readonly<Record<
   LOHA: { "r: 1": { r: 1 } },
   LOKR: { "small r, decomposeBoth": { r: 1, decomposeBoth: true, decomposeFactor: 4 } },
   OFT: { "r: 4": { r: 4, oftBlockSize: 0 }, "exact, shared": { useCayleyNeumann: false, blockShare: true } },
+  SEQ_BN: {
+    "scaling: learned": { scaling: "learned" },
+    "scaling: channel, mam_adapter": { scaling: "channel", initWeights: "mam_adapter" },
+    "by layer, leaveOut": { reductionFactor: { "0": 2, default: 8 }, leaveOut: [1], mhAdapter: true },
+    initWeightsSeed: { initWeightsSeed: 3 },
+    "norms around, inside": { lnBefore: true, lnAfter: true, adapterResidualBeforeLn: true },
+  },
+  COMPACTER: {
+    "phmInitRange: 0.0001": { phmInitRange: 1e-4 },
+    "phmRank: 2, factors shared": { phmRank: 2, sharedWPhm: true },
+    "left factors apart, of rank 1": { sharedPhmRule: false, factorizedPhmRule: true },
+  },
   BOFT: { "boftBlockNum: 4": { boftBlockNum: 4, boftBlockSize: 0 }, butterfly: { boftNButterflyFactor: 2 } },
 };
 
 /** Options of methods whose defaults are too large for the tiny models, or that have none. */
 const OPTIONS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  SEQ_BN: { reductionFactor: 4 },
+  DOUBLE_SEQ_BN: { reductionFactor: 4 },
+  // Left factors that do something within five steps.
+  COMPACTER: { reductionFactor: 2, phmDim: 2, phmInitRange: 0.3 },
+  COMPACTER_PLUS_PLUS: { reductionFactor: 2, phmDim: 2, phmInitRange: 0.3 },
   FOURIERFT: { nFrequency: 40, scaling: 10 },
   SHIRA: { r: 3 },
   TRAINABLE_TOKENS: { tokenIndices: [5, 9] },

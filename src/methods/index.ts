@@ -2,6 +2,9 @@ import type { Options, OptionValues } from "../base/option.js";
 import { adalora } from "./adalora.js";
 import { bitfit } from "./bitfit.js";
 import { boft } from "./boft.js";
+import { compacter } from "./compacter.js";
+import { compacterPlusPlus } from "./compacter-plus-plus.js";
+import { doubleSeqBn } from "./double-seq-bn.js";
 import { fourierft } from "./fourierft.js";
 import { hra } from "./hra.js";
 import { ia3 } from "./ia3.js";
@@ -12,8 +15,11 @@ import { lora } from "./lora.js";
 import { multitaskPromptTuning } from "./multitask-prompt-tuning.js";
 import { oft } from "./oft.js";
 import { pTuning } from "./p-tuning.js";
+import { parBn } from "./par-bn.js";
 import { prefixTuning } from "./prefix-tuning.js";
 import { promptTuning } from "./prompt-tuning.js";
+import { scaledParBn } from "./scaled-par-bn.js";
+import { seqBn } from "./seq-bn.js";
 import { shira } from "./shira.js";
 import { trainableTokens } from "./trainable-tokens.js";
 import { vera } from "./vera.js";
@@ -34,6 +40,12 @@ export const methods = {
   LN_TUNING: lnTuning,
   BITFIT: bitfit,
   TRAINABLE_TOKENS: trainableTokens,
+  SEQ_BN: seqBn,
+  DOUBLE_SEQ_BN: doubleSeqBn,
+  PAR_BN: parBn,
+  SCALED_PAR_BN: scaledParBn,
+  COMPACTER: compacter,
+  COMPACTER_PLUS_PLUS: compacterPlusPlus,
   PROMPT_TUNING: promptTuning,
   PREFIX_TUNING: prefixTuning,
   P_TUNING: pTuning,

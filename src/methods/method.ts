@@ -110,8 +110,16 @@ export interface Scope {
   sharedParam(key: string, original: Parameter, make: () => Parameter): Parameter;
   /** A tensor that is saved and not trained. */
   state(key: string, tensor: HostTensor): Parameter;
-  /** A tensor that all places of the adapter have in common, not trained; call it within `once`. Saved under `base_model.<key>`. */
-  shared(key: string, tensor: HostTensor, options: { readonly saved: boolean }): Parameter;
+  /** A tensor that all places of the adapter have in common; call it within `once`. Saved under `base_model.<key>`. */
+  shared(
+    key: string,
+    tensor: HostTensor,
+    options: {
+      readonly saved: boolean;
+      /** Whether it is trained. @defaultValue false */
+      readonly trained?: boolean;
+    },
+  ): Parameter;
   /** A tensor that is neither trained nor saved. */
   frozen(tensor: HostTensor): Parameter;
   /** The same, made when a graph first reads it: after the saved tensors have been read from a file. */
@@ -158,7 +166,7 @@ export interface ModelScope {
 }
 
 /** What a method answers at a place. */
-export type Adapter = Pick<Attachment, "forward" | "replaces" | "merged" | "penalty" | "virtual"> & {
+export type Adapter = Pick<Attachment, "forward" | "join" | "replaces" | "merged" | "penalty" | "virtual"> & {
   /** Options with what was taken from the model. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Whether the file held what an encoder computed, and not the encoder. */
@@ -198,6 +206,10 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   readonly config: O;
   /** Keys of `adapter_config.json` that Hugging Face writes and this method has no use for, with the value that means off. */
   readonly inert: Readonly<Record<string, unknown>>;
+  /** Options of other implementations that this one has not, each with what to do instead. */
+  readonly refuses?: Readonly<Record<string, string>>;
+  /** Whether a config of AdapterHub (`BnConfig`, keys as in files) is one of this method. */
+  adapterHub?(config: Readonly<Record<string, unknown>>): boolean;
   /** Options that Hugging Face's config does not have; they are written only where they are set. */
   readonly ownOptions?: readonly string[];
   /**
@@ -207,6 +219,8 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   readonly modelDefaults?: Readonly<Record<string, readonly string[]>>;
   /** Whether it holds on to every place of its kinds where `targetModules` is left out. */
   readonly everywhere?: boolean;
+  /** Whether it holds on to a place with these options; to every place of its kinds unless said otherwise. */
+  holds?(site: Extract<Site, { readonly kind: K }>, config: OptionValues<O>): boolean;
   /** Whether it also holds on to modules that share a parameter with a target, such as a head with the embedding. */
   readonly followsTies?: boolean;
   /** Whether a rank r above the smaller side of a layer adds nothing. */
@@ -221,6 +235,8 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   check?(config: OptionValues<O>): readonly { readonly keys: readonly string[]; readonly text: string }[];
   /** Trained parameters at a place. */
   parameterCount(place: Place<Extract<Site, { readonly kind: K }>>, config: OptionValues<O>): number;
+  /** Trained parameters that all of its places have in common. */
+  sharedParameterCount?(site: Extract<Site, { readonly kind: K }>, config: OptionValues<O>): number;
   /** Whether a fresh adapter leaves the model's outputs as they are. */
   identityStart(config: OptionValues<O>): boolean;
   /** Whether the adapter can be written into the weights. */

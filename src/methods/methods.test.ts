@@ -6,6 +6,7 @@ import { expectClose } from "../../test/support/close.js";
 import { fixturesFolder } from "../../test/support/fixture.js";
 import { AutoModelForCausalLM } from "../auto/auto-model.js";
 import type { CausalLanguageModel } from "../auto/causal-language-model.js";
+import { declaredParameters } from "../peft/adapter.js";
 import { getPeftModel, PeftModel } from "../peft/peft-model.js";
 import { AdamW } from "../train/adamw.js";
 import { methods, type PeftConfig } from "./index.js";
@@ -32,10 +33,18 @@ const errorOf = (config: PeftConfig): Promise<string> =>
     (error: unknown) => (error as Error).message,
   );
 
+const block = { targetModules: ["mlp"] };
+
 /** Options for layers as small as those of the fixtures. */
 const small: Partial<Record<string, object>> = {
   SHIRA: { r: 2 },
   BITFIT: { targetModules: ["q_proj"] },
+  SEQ_BN: block,
+  DOUBLE_SEQ_BN: block,
+  PAR_BN: block,
+  SCALED_PAR_BN: block,
+  COMPACTER: { ...block, reductionFactor: 8 },
+  COMPACTER_PLUS_PLUS: { ...block, reductionFactor: 8 },
   TRAINABLE_TOKENS: { targetModules: ["embed_tokens"], tokenIndices: [3, 5, 8] },
 };
 
@@ -50,7 +59,7 @@ describe.each(Object.values(methods) as unknown as MethodDefinition[])("$name", 
       ...small[method.name],
     } as PeftConfig);
     const { config, places } = model.adapter();
-    const expected = places.reduce((sum, place) => sum + method.parameterCount(place as never, config), 0);
+    const expected = declaredParameters(method, config, places);
     expect(model.parameterCount().trainable).toBe(expected);
     model.deleteAdapter("default");
   });

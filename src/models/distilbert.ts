@@ -83,12 +83,18 @@ class Block extends Module {
   readonly ffn: FeedForward;
   readonly output_layer_norm: LayerNorm;
 
-  constructor(readonly options: Options) {
+  constructor(
+    readonly options: Options,
+    layer: number,
+  ) {
     super();
+    const { width } = options;
     this.attention = new Attention(options);
     this.sa_layer_norm = new LayerNorm(options.width, EPSILON);
     this.ffn = new FeedForward(options);
     this.output_layer_norm = new LayerNorm(options.width, EPSILON);
+    this.attention.joins = { position: "attention", layer, width, normed: true, slot: "attention_adapters" };
+    this.ffn.joins = { position: "output", layer, width, normed: true, slot: "output_adapters" };
   }
 
   stages(layer: number): Stage[] {
@@ -103,10 +109,13 @@ class Block extends Module {
         writes: { hidden: width },
         trace: (t, { hidden, context }) =>
           withScope("layer", () => {
-            const sum = t.f.add(out_lin.forward(t, context!), hidden!);
-            const attended = this.sa_layer_norm.forward(t, sum); // (N, D)
+            const attended = t.join(this.attention, out_lin.forward(t, context!), hidden!, (sum) =>
+              this.sa_layer_norm.forward(t, sum),
+            ); // (N, D)
             return {
-              hidden: this.output_layer_norm.forward(t, t.f.add(this.ffn.forward(t, attended), attended)),
+              hidden: t.join(this.ffn, this.ffn.forward(t, attended), attended, (sum) =>
+                this.output_layer_norm.forward(t, sum),
+              ),
             };
           }),
       },
@@ -120,7 +129,7 @@ class Layers extends Module {
 
   constructor(options: Options) {
     super();
-    this.layer = Array.from({ length: options.layers }, () => new Block(options));
+    this.layer = Array.from({ length: options.layers }, (_, layer) => new Block(options, layer));
   }
 }
 

@@ -71,13 +71,18 @@ class Block extends Module {
   readonly ln_2: LayerNorm;
   readonly mlp: FeedForward;
 
-  constructor(readonly options: Options) {
+  constructor(
+    readonly options: Options,
+    layer: number,
+  ) {
     super();
     const { width, epsilon } = options;
     this.ln_1 = new LayerNorm(width, epsilon);
     this.attn = new Attention(width);
     this.ln_2 = new LayerNorm(width, epsilon);
     this.mlp = new FeedForward(options);
+    this.attn.joins = { position: "attention", layer, width, normed: false, slot: "attention_adapters" };
+    this.mlp.joins = { position: "output", layer, width, normed: false, slot: "output_adapters" };
   }
 
   stages(layer: number): Stage[] {
@@ -109,8 +114,9 @@ class Block extends Module {
         writes: { hidden: width },
         trace: (t, { hidden, context }) =>
           withScope("layer", () => {
-            const attended = t.f.add(hidden!, this.attn.c_proj.forward(t, context!)); // (N, D)
-            return { hidden: t.f.add(attended, this.mlp.forward(t, this.ln_2.forward(t, attended))) };
+            const attended = t.join(this.attn, this.attn.c_proj.forward(t, context!), hidden!); // (N, D)
+            const output = this.mlp.forward(t, this.ln_2.forward(t, attended));
+            return { hidden: t.join(this.mlp, output, attended) };
           }),
       },
     ];
@@ -132,7 +138,7 @@ class GPT2Model extends Module implements Backbone {
     this.width = width;
     this.wte = new Embedding(vocabularySize, width);
     this.wpe = new Embedding(positions, width);
-    this.h = Array.from({ length: layers }, () => new Block(options));
+    this.h = Array.from({ length: layers }, (_, layer) => new Block(options, layer));
     this.ln_f = new LayerNorm(width, epsilon);
   }
 

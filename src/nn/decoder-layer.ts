@@ -180,12 +180,17 @@ export class DecoderLayer extends Module {
   readonly pre_feedforward_layernorm?: RMSNorm;
   readonly post_feedforward_layernorm?: RMSNorm;
 
-  constructor(readonly options: DecoderOptions) {
+  constructor(
+    readonly options: DecoderOptions,
+    layer: number,
+  ) {
     super();
     const { width, family } = options;
     this.kind = `${family}DecoderLayer`;
     this.self_attn = new SelfAttention(options);
     this.mlp = new GatedMLP(options);
+    this.self_attn.joins = { position: "attention", layer, width, normed: false, slot: "attention_adapters" };
+    this.mlp.joins = { position: "output", layer, width, normed: false, slot: "output_adapters" };
     this.input_layernorm = norm(options, width);
     this.post_attention_layernorm = norm(options, width);
     if (options.normsBehind === true) {
@@ -199,12 +204,13 @@ export class DecoderLayer extends Module {
     const attention = this.self_attn.o_proj.forward(t, context); // (N, D)
     const { pre_feedforward_layernorm: before, post_feedforward_layernorm: behind } = this;
     if (before === undefined || behind === undefined) {
-      const attended = t.f.add(hidden, attention);
+      const attended = t.join(this.self_attn, attention, hidden);
       const x = this.post_attention_layernorm.forward(t, attended);
-      return t.f.add(attended, this.mlp.forward(t, x));
+      return t.join(this.mlp, this.mlp.forward(t, x), attended);
     }
-    const attended = t.f.add(hidden, this.post_attention_layernorm.forward(t, attention));
-    return t.f.add(attended, behind.forward(t, this.mlp.forward(t, before.forward(t, attended))));
+    const attended = t.join(this.self_attn, this.post_attention_layernorm.forward(t, attention), hidden);
+    const output = behind.forward(t, this.mlp.forward(t, before.forward(t, attended)));
+    return t.join(this.mlp, output, attended);
   }
 
   /** The stages of layer number `layer`. */

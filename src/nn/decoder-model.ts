@@ -29,7 +29,7 @@ export class Decoder extends Module implements Backbone {
     this.embed_tokens = new Embedding(options.vocabularySize, options.width, {
       scale: options.embeddingScale,
     });
-    this.layers = Array.from({ length: options.layers }, () => new DecoderLayer(options));
+    this.layers = Array.from({ length: options.layers }, (_, layer) => new DecoderLayer(options, layer));
     this.norm = new RMSNorm(options.width, options.epsilon, {
       kind: `${options.family}RMSNorm`,
       offset: options.normOffset,

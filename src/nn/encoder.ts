@@ -83,7 +83,7 @@ class Output extends Module {
   }
 
   forward(t: Trace, x: Value, residual: Value): Value {
-    return this.LayerNorm.forward(t, t.f.add(this.dense.forward(t, x), residual));
+    return t.join(this, this.dense.forward(t, x), residual, (sum) => this.LayerNorm.forward(t, sum));
   }
 }
 
@@ -118,12 +118,18 @@ class EncoderLayer extends Module {
   readonly intermediate: Intermediate;
   readonly output: Output;
 
-  constructor(readonly options: EncoderOptions) {
+  constructor(
+    readonly options: EncoderOptions,
+    layer: number,
+  ) {
     super();
+    const { width } = options;
     this.kind = `${options.family}Layer`;
     this.attention = new Attention(options);
     this.intermediate = new Intermediate(options);
     this.output = new Output(options.feedForward, options, "Output");
+    this.attention.output.joins = { position: "attention", layer, width, normed: true };
+    this.output.joins = { position: "output", layer, width, normed: true };
   }
 
   stages(layer: number): Stage[] {
@@ -188,7 +194,7 @@ class Layers extends Module {
   constructor(options: EncoderOptions) {
     super();
     this.kind = `${options.family}Encoder`;
-    this.layer = Array.from({ length: options.layers }, () => new EncoderLayer(options));
+    this.layer = Array.from({ length: options.layers }, (_, layer) => new EncoderLayer(options, layer));
   }
 }
 

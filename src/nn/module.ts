@@ -1,6 +1,6 @@
 import { InternalError } from "../base/errors.js";
 import { Parameter } from "./parameter.js";
-import type { Attachment, ModuleSite, Site, SiteKind } from "./site.js";
+import type { Attachment, Block, ModuleSite, Site, SiteKind } from "./site.js";
 
 /**
  * A part of a model. Its children are its attributes: modules, lists of modules and parameters, under the names that
@@ -11,6 +11,8 @@ export abstract class Module {
   path = "";
   /** What adapters have put here, in the order they came. */
   attachments: Attachment[] = [];
+  /** Set by the model where the module's result goes into the residual stream. */
+  joins: Block | undefined;
   /** The class name that Hugging Face shows for such a module. */
   abstract readonly kind: string;
 
@@ -83,6 +85,8 @@ export function nameTree(root: Module): void {
 export function siteOf(module: Module, kinds: readonly SiteKind[]): Site | undefined {
   const own = module.site();
   if (own !== undefined && kinds.includes(own.kind)) return own;
+  if (kinds.includes("block") && module.joins !== undefined)
+    return { kind: "block", module, ...module.joins };
   const parameters = new Map(ownParameters(module));
   if (kinds.includes("module") && parameters.size > 0) return { kind: "module", module, parameters };
   const bias = parameters.get("bias");

@@ -68,11 +68,30 @@ export interface BiasSite {
   readonly bias: Parameter;
 }
 
+/** What a model says of a module whose result goes into the residual stream: y = norm(h + r), or h + r where no norm follows. */
+export interface Block {
+  /** The part of a layer it is: its attention, or what follows it. */
+  readonly position: "attention" | "output";
+  /** Number of the layer. */
+  readonly layer: number;
+  readonly width: number;
+  /** Whether a norm follows the sum. */
+  readonly normed: boolean;
+  /** Name of the module beside it that AdapterHub keeps its adapters in; it is this module itself where absent. */
+  readonly slot?: string;
+}
+
+/** Where a part of a layer is added to the residual stream. Shapes: h, r and y (N, width). */
+export interface BlockSite extends Block {
+  readonly kind: "block";
+  readonly module: Module;
+}
+
 /** A place at a single module. */
 export type ModuleSite = LinearSite | EmbeddingSite;
 
 /** A place of a model that an adapter can hold on to. */
-export type Site = ModuleSite | WholeSite | BiasSite | ModelSite;
+export type Site = ModuleSite | BlockSite | WholeSite | BiasSite | ModelSite;
 
 export type SiteKind = Site["kind"];
 
@@ -94,6 +113,18 @@ export interface AdaptContext {
    * Undefined otherwise.
    */
   keep(count: number, p: number): Value | undefined;
+}
+
+/** What an adapter gets where a part of a layer is added to the residual stream. */
+export interface JoinContext extends Pick<AdaptContext, "f" | "p" | "dropout"> {
+  /** What the part of the layer computed: (N, width). */
+  readonly h: Value;
+  /** The residual stream, which the sum goes to: (N, width). */
+  readonly r: Value;
+  /** The norm that follows the sum, where there is one. */
+  readonly norm: ((x: Value) => Value) | undefined;
+  /** What is done without this adapter: norm(h + r), or h + r. */
+  base(h: Value): Value;
 }
 
 /** What a replacement of a parameter gets: the parameter it stands in for, as float32. */
@@ -154,6 +185,8 @@ export interface Attachment {
   active: boolean;
   /** The module with this adapter around it. */
   forward?(context: AdaptContext): Value;
+  /** What goes into the residual stream where the module's result is added to it. */
+  join?(context: JoinContext): Value;
   /** What stands in for the module's own parameters while the adapter is active, by attribute name. Merging puts it in their place. */
   readonly replaces?: Readonly<Record<string, Replacement>>;
   /** Virtual tokens before every row. */

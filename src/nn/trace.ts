@@ -237,4 +237,34 @@ export class Trace {
     }
     return apply(x);
   }
+
+  /**
+   * Adds what a module computed to the residual stream, with the norm that follows, through the active adapters at it: norm(h + r).
+   *
+   * Shapes: h and r (N, D) → (N, D).
+   */
+  join(module: Module, h: Value, r: Value, norm?: (x: Value) => Value): Value {
+    let apply = (x: Value): Value => {
+      const sum = this.f.add(x, r);
+      return norm === undefined ? sum : norm(sum);
+    };
+    for (const attachment of module.attachments) {
+      if (!attachment.active || attachment.join === undefined) continue;
+      const around = attachment.join.bind(attachment);
+      const base = apply;
+      apply = (x) =>
+        withScope(`${module.path.split(".").at(-1)!}.${attachment.adapter}`, () =>
+          around({
+            f: this.f,
+            h: x,
+            r,
+            norm,
+            base,
+            p: (parameter) => this.parameter(parameter),
+            dropout: (value, p) => this.dropout(value, p),
+          }),
+        );
+    }
+    return apply(h);
+  }
 }

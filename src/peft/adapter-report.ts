@@ -96,7 +96,10 @@ export function reportSettings(
     ]),
     ambiguous: config["ambiguous"] as Ambiguous | undefined,
     matching: config["matching"] === "hugging-face" ? "hugging-face" : "whole-names",
-    supports: (module, parameter) => placeAt(subject, { ...module, parameter }, method) !== undefined,
+    supports(module, parameter) {
+      const place = placeAt(subject, { ...module, parameter }, method);
+      return place !== undefined && (method.holds?.(place.site, config) ?? true);
+    },
     adapterAt(module, values) {
       const here = { ...config, ...values };
       const place = placeAt(subject, module, method);

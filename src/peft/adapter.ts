@@ -22,7 +22,7 @@ function resolveConfig(
   values: Readonly<Record<string, unknown>>,
   from: ReadOptionsSource,
 ): ResolvedConfig {
-  const resolved = readOptions(method.config, values, from);
+  const resolved = readOptions(method.config, values, { ...from, refuses: method.refuses });
   const beside = (method.companions?.(resolved) ?? []).flatMap(({ method: other, config, option }) =>
     (other.check?.(config) ?? []).map(({ text }) => ({ keys: [option], text })),
   );
@@ -90,7 +90,9 @@ export function declaredParameters(
     return { ...config, ...Object.fromEntries(here) };
   };
   const counts = places.map((place) => method.parameterCount(place as never, at(place) as never));
-  if (method.followsTies !== true) return counts.reduce((sum, count) => sum + count, 0);
+  const [first] = places;
+  const common = (first && method.sharedParameterCount?.(first.site as never, config as never)) ?? 0;
+  if (method.followsTies !== true) return counts.reduce((sum, count) => sum + count, common);
   // Places that share a weight are trained as one.
   const shared = new Map<unknown, number>();
   for (const [i, { site }] of places.entries()) {
@@ -227,6 +229,8 @@ export function attachAdapter(
   const attachments = matches.targets.map(({ path, module }, i): PlacedAttachment => {
     const attachment: Attachment = { adapter: name, active: false, ...adapters[i]! };
     module.attachments.push(attachment);
+    // Where a part of a layer is added to the residual stream nothing is wrapped.
+    if (places[i]!.site.kind === "block") return { path, module, attachment };
     return { path, module, attachment, wrapper: { path, infix: "base_layer" } };
   });
   for (const placed of beside) placed.module.attachments.push(placed.attachment);

@@ -61,7 +61,7 @@ export function readAdapterConfig(values: Readonly<Record<string, unknown>>, fil
       options[name] = value;
     }
   }
-  const faults = optionFaults(method.config, options, "snake_case");
+  const faults = optionFaults(method.config, options, "snake_case", method.refuses);
   if (faults.length > 0) {
     throw optionError(faults, {
       source: file,

@@ -2,16 +2,18 @@ import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
 import { CheckpointError, TargetError } from "../base/errors.js";
 import { type HostTensor, hostTensor, type TensorData } from "../base/host-tensor.js";
-import { type AdapterFiles, openAdapterFolder } from "../files/adapter-files.js";
+import type { AdapterFiles } from "../files/adapter-files.js";
 import { resolveModel } from "../files/hub.js";
 import type { Parameter } from "../nn/parameter.js";
-import type { SafetensorsFile } from "../files/safetensors.js";
+import type { TensorFile } from "../files/tensor-file.js";
 import { attachAdapter, prepareConfig } from "./adapter.js";
 import { baseSubject, matchesOf, type PeftWarning } from "./adapter-plan.js";
 import { type AttachedAdapter, detach } from "./attached-adapter.js";
 import { checkAdapterTensors, readAdapterConfig } from "./hf-format.js";
 import { type LoadedMatches, loadedMatches } from "./loaded-matches.js";
 import { attachToModel, isForModel } from "./model-adapter.js";
+import { HEAD_NAMES } from "./head-names.js";
+import { openAdapter } from "./open-adapter.js";
 import { checkEncoder } from "./prompt-encoder-file.js";
 import { checkTying, withTied } from "./ties.js";
 
@@ -41,51 +43,56 @@ export async function loadAdapterFolder(
   name: string,
   { isTrainable = false }: { readonly isTrainable?: boolean } = {},
 ): Promise<{ readonly adapter: AttachedAdapter; readonly warnings: readonly PeftWarning[] }> {
-  const files = await openAdapterFolder(await resolveModel(path));
+  const files = await openAdapter(await resolveModel(path));
   let adapter: AttachedAdapter | undefined;
   try {
     const { config, baseModel } = readAdapterConfig(files.config, files.configPath);
     const tables = base.definition.defaultTargets;
     const from = { source: files.configPath, spelling: "snake_case" } as const;
     const { method, resolved } = prepareConfig(config, tables, from);
-    const keys = [...files.weights.tensors.keys()].filter((key) => plainName(key) === key);
+    const heads = HEAD_NAMES[base.taskType];
+    const named = files.weightsFor({ root: base.module, prefix: base.definition.prefix, heads });
+    const { weights, modulesToSave: head } = named;
+    const settled = head === undefined ? resolved : { ...resolved, modulesToSave: head };
+    const keys = [...weights.tensors.keys()].filter((key) => plainName(key) === key);
     // Beside virtual tokens there is no wrapper around the base.
     const atModules = isForModel(method)
       ? keys.map((key) => key.replace(/^base_model\./, "base_model.model."))
       : keys;
-    const file = { path: files.weights.path, keys: atModules };
+    const file = { path: weights.path, keys: atModules };
     const subject = baseSubject(base);
     let loaded: LoadedMatches;
     try {
-      loaded = loadedMatches(subject, file, method, resolved);
+      loaded = loadedMatches(subject, file, method, settled);
     } catch (error) {
       if (error instanceof TargetError) throw otherBase(path, base.name, baseModel, error);
       throw error;
     }
-    const { report, warnings } = loaded;
+    const { report } = loaded;
+    const warnings = [...named.warnings, ...loaded.warnings];
     if (isForModel(method)) {
       const plan = { method, config: resolved, report, matches: matchesOf(report, subject) };
       const encoder = isTrainable ? await files.openEncoder() : undefined;
       try {
         adapter = attachToModel(base, plan, { name, seed: 0, fromFile: encoder === undefined });
-        fillTensors(adapter, encoder ?? files.weights, { ...files, baseModel });
+        fillTensors(adapter, encoder ?? weights, { ...files, baseModel });
         if (encoder === undefined) return { adapter, warnings };
-        const saved = (key: string): Float32Array => asFloat32(files.weights.read(key));
-        await checkEncoder(base, adapter, saved, { encoder: encoder.path, weights: files.weights.path });
+        const saved = (key: string): Float32Array => asFloat32(weights.read(key));
+        await checkEncoder(base, adapter, saved, { encoder: encoder.path, weights: weights.path });
         return { adapter, warnings };
       } finally {
         encoder?.close();
       }
     }
     const tying = resolved["ensureWeightTying"] === true;
-    const { targets, modulesToSave: named } = matchesOf(report, subject);
-    const modulesToSave = withTied(base.module, named, tying);
+    const { targets, modulesToSave: whole } = matchesOf(report, subject);
+    const modulesToSave = withTied(base.module, whole, tying);
     checkTying(base.module, targets, tying);
     const saved = modulesToSave.length === 0 ? undefined : modulesToSave.map(({ path: at }) => at);
     const start = { name, tables, report, subject, root: base.module };
-    const settings = { ...resolved, modulesToSave: saved };
+    const settings = { ...settled, modulesToSave: saved };
     adapter = attachAdapter(method, settings, { targets, modulesToSave }, start);
-    fillTensors(adapter, files.weights, { ...files, baseModel }, baseCopies(base, files.weights, adapter));
+    fillTensors(adapter, weights, { ...files, baseModel }, baseCopies(base, weights, adapter));
     return { adapter, warnings };
   } catch (error) {
     if (adapter !== undefined) detach(adapter.attachments);
@@ -98,7 +105,7 @@ export async function loadAdapterFolder(
 /** Takes the elements of an adapter's tensors from its file, which has to hold these and no others but `copies`. */
 function fillTensors(
   { tensors, method }: AttachedAdapter,
-  weights: SafetensorsFile,
+  weights: TensorFile,
   { configPath, baseModel }: Pick<AdapterFiles, "configPath"> & { readonly baseModel: string | undefined },
   copies: ReadonlySet<string> = new Set(),
 ): void {
@@ -120,7 +127,7 @@ const plainName = (key: string): string => key.replace(/\.(?:modules_to_save|ori
  *
  * @throws {@link CheckpointError} `base_differs` where one is not what the base has
  */
-function baseCopies(base: PretrainedModel, file: SafetensorsFile, adapter: AttachedAdapter): Set<string> {
+function baseCopies(base: PretrainedModel, file: TensorFile, adapter: AttachedAdapter): Set<string> {
   const parameters = new Map([...base.namedParameters()].map((parameter) => [parameter.name, parameter]));
   // A shared weight is found under the name of either module.
   for (const module of base.modules()) {

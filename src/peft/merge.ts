@@ -39,7 +39,8 @@ function mergedValues(t: Trace, module: Module, attachments: readonly Attachment
     }
   }
   for (const attachment of attachments) {
-    if (attachment.forward === undefined && attachment.virtual === undefined) continue;
+    const { forward, join, virtual } = attachment;
+    if (forward === undefined && join === undefined && virtual === undefined) continue;
     if (attachment.merged === undefined) {
       throw new UnsupportedError({
         code: "cannot_merge",

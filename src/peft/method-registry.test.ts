@@ -37,7 +37,7 @@ test("a name that no method has", () => {
   expect(messageOf(() => findMethod("LORRA"))).toMatchInlineSnapshot(`
     "peftType is "LORRA", which is no method of this version.
       nearest  LORA
-      methods  LORA, ADALORA, LOHA, LOKR, VERA, IA3, OFT, BOFT, HRA, FOURIERFT, SHIRA, LN_TUNING, BITFIT, TRAINABLE_TOKENS, PROMPT_TUNING, PREFIX_TUNING, P_TUNING, MULTITASK_PROMPT_TUNING, MY_LORA
+      methods  LORA, ADALORA, LOHA, LOKR, VERA, IA3, OFT, BOFT, HRA, FOURIERFT, SHIRA, LN_TUNING, BITFIT, TRAINABLE_TOKENS, SEQ_BN, DOUBLE_SEQ_BN, PAR_BN, SCALED_PAR_BN, COMPACTER, COMPACTER_PLUS_PLUS, PROMPT_TUNING, PREFIX_TUNING, P_TUNING, MULTITASK_PROMPT_TUNING, MY_LORA
     fix: a method of another package has to be registered first: registerMethod(method), or peft --plugin MODULE"
   `);
 });

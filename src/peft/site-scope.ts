@@ -135,8 +135,14 @@ export class SiteScope implements Scope {
     return this.#fixed(this.#path, key, this.frozen(tensor));
   }
 
-  shared(key: string, tensor: HostTensor, { saved }: { readonly saved: boolean }): Parameter {
+  shared(
+    key: string,
+    tensor: HostTensor,
+    { saved, trained = false }: { readonly saved: boolean; readonly trained?: boolean },
+  ): Parameter {
     const parameter = this.frozen(tensor);
+    parameter.trainable = trained;
+    if (trained) return this.#save("base_model", key, parameter);
     return saved ? this.#fixed("base_model", key, parameter) : parameter;
   }
 

@@ -1,0 +1,35 @@
+import { z } from "zod";
+import type { Option } from "./option.js";
+
+const asNumber = (text: string): unknown =>
+  text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
+
+/** A number, or one of a few words. */
+export function numberOr<const T extends string>(spec: {
+  readonly values: readonly T[];
+  readonly default: number | NoInfer<T>;
+  readonly doc: string;
+}): Option<number | T> {
+  const schema = z.union([z.number(), z.enum(spec.values as [T, ...T[]])]) as unknown as z.ZodType<
+    number | T
+  >;
+  const placeholder = `<number|${spec.values.join("|")}>`;
+  return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: asNumber };
+}
+
+/** A positive number, or such numbers by name; JSON on the command line. */
+export function numberOrByName(spec: {
+  readonly default: number;
+  readonly doc: string;
+}): Option<number | Readonly<Record<string, number>>> {
+  const one = z.number().positive();
+  const fromText = (text: string): unknown => {
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      return text;
+    }
+  };
+  const schema = z.union([one, z.record(z.string(), one)]);
+  return { schema, default: spec.default, doc: spec.doc, placeholder: "<number|json>", fromText };
+}

@@ -1,0 +1,227 @@
+import { numberOr, numberOrByName } from "../base/number-options.js";
+import {
+  choice,
+  flag,
+  flagOr,
+  inFiles,
+  integer,
+  integers,
+  number,
+  optionalInteger,
+  type OptionValues,
+} from "../base/option.js";
+import { targetOptions } from "../base/target-options.js";
+
+const NON_LINEARITIES = [
+  "relu",
+  "gelu",
+  "gelu_new",
+  "silu",
+  "swish",
+  "tanh",
+  "sigmoid",
+  "leakyrelu",
+] as const;
+
+export type NonLinearity = (typeof NON_LINEARITIES)[number];
+
+/** What tells bottleneck adapters apart. */
+export interface BottleneckDefaults {
+  readonly mhAdapter: boolean;
+  readonly reductionFactor: number;
+  readonly nonLinearity: NonLinearity;
+  readonly originalLnBefore?: boolean;
+  readonly isParallel?: boolean;
+  readonly initWeights?: "mam_adapter";
+  readonly scaling?: number | "learned";
+  readonly phmLayer?: boolean;
+}
+
+/** Options of Kronecker sums, which mean nothing without `phmLayer`. */
+const phmOptions = {
+  phmDim: integer({ default: 4, min: 1, doc: "Number of Kronecker products in a weight, 1 or more." }),
+  sharedPhmRule: flag({ default: true, doc: "Gives all places the same left factors." }),
+  factorizedPhmRule: flag({ default: false, doc: "Makes the left factors of rank 1." }),
+  learnPhm: flag({ default: true, doc: "Trains the left factors; otherwise they stay as they start." }),
+  factorizedPhmW: inFiles(
+    flag({ default: true, doc: "Makes the right factors of rank phmRank; otherwise they are whole." }),
+    "factorized_phm_W",
+  ),
+  sharedWPhm: inFiles(
+    flag({ default: false, doc: "Gives all places the same right factors." }),
+    "shared_W_phm",
+  ),
+  phmRank: integer({ default: 1, min: 1, doc: "Rank of the right factors, 1 or more." }),
+  phmCInit: choice({
+    values: ["normal", "uniform"],
+    default: "normal",
+    doc: "How the left factors start.",
+  }),
+  phmInitRange: number({
+    default: 1e-4,
+    min: 0,
+    doc: "Standard deviation of shared left factors with phmCInit: normal, 0 or more.",
+  }),
+  phmBias: flag({ default: true, doc: "Adds trained biases to both projections." }),
+};
+
+/** The options of AdapterHub's `BnConfig`, with the defaults of one method. */
+export const bottleneckOptions = ({
+  mhAdapter,
+  reductionFactor,
+  nonLinearity,
+  originalLnBefore = false,
+  isParallel = false,
+  initWeights = undefined,
+  scaling = 1,
+  phmLayer = false,
+}: BottleneckDefaults) => ({
+  reductionFactor: numberOrByName({
+    default: reductionFactor,
+    doc: 'Width of the model divided by that of the bottleneck, above 0; or such numbers by layer, as in {"0": 8, "default": 16}.',
+  }),
+  nonLinearity: choice({
+    values: NON_LINEARITIES,
+    default: nonLinearity,
+    doc: "Activation in the bottleneck.",
+  }),
+  mhAdapter: flag({ default: mhAdapter, doc: "Adapts what attention adds to the residual stream." }),
+  outputAdapter: flag({
+    default: true,
+    doc: "Adapts what the feed-forward part adds to the residual stream.",
+  }),
+  isParallel: flag({
+    default: isParallel,
+    doc: "Reads the residual stream beside the part of the layer; otherwise what the part gives.",
+  }),
+  originalLnBefore: flag({
+    default: originalLnBefore,
+    doc: "Adds the residual stream, and applies the model's own norm where it has one there, before the bottleneck.",
+  }),
+  originalLnAfter: flag({
+    default: true,
+    doc: "Adds the residual stream, and applies the model's own norm where it has one there, after the bottleneck.",
+  }),
+  residualBeforeLn: flagOr({
+    values: ["post_add"],
+    default: true,
+    doc: "What goes around the bottleneck: true the part's own result, post_add the same with the residual stream, false what the bottleneck reads.",
+  }),
+  lnBefore: flag({ default: false, doc: "Puts a trained norm before the bottleneck." }),
+  lnAfter: flag({ default: false, doc: "Puts a trained norm after the bottleneck." }),
+  adapterResidualBeforeLn: flag({
+    default: false,
+    doc: "Adds what goes around the bottleneck before the norm of lnAfter and not after it.",
+  }),
+  scaling: numberOr({
+    values: ["learned", "channel"],
+    default: scaling,
+    doc: "Factor on the result of the bottleneck: a number, learned (one that is trained, from 1) or channel (one for each channel).",
+  }),
+  dropout: number({
+    default: 0,
+    min: 0,
+    below: 1,
+    doc: "Share of the bottleneck's result dropped in training, 0 to below 1.",
+  }),
+  leaveOut: integers({ min: 0, doc: "Numbers of the layers that are left alone." }),
+  initWeights: choice({
+    values: ["bert", "mam_adapter", "houlsby"],
+    default: initWeights ?? "bert",
+    doc: "How projections start: bert (normal, 0.02), mam_adapter (Kaiming-uniform down, zero up) or houlsby (normal, 0.01, cut at two deviations).",
+  }),
+  initWeightsSeed: optionalInteger({
+    min: 0,
+    doc: "A seed of its own, from which the projections of all places start alike.",
+  }),
+  phmLayer: flag({
+    default: phmLayer,
+    doc: "Makes the weights of both projections sums of Kronecker products (Compacter).",
+  }),
+  ...phmOptions,
+  ...targetOptions,
+});
+
+export type BottleneckOptions = ReturnType<typeof bottleneckOptions>;
+export type BottleneckConfig = OptionValues<BottleneckOptions>;
+
+/** What AdapterHub writes for the parts that are not here. */
+export const bottleneckInert = {
+  cross_adapter: false,
+  hypercomplex_nonlinearity: "glorot-uniform",
+  inv_adapter: null,
+  inv_adapter_reduction_factor: null,
+  stochastic_depth: 0,
+  use_gating: false,
+};
+
+const NOT_HERE = "is not supported; leave it out, and the adapter works without";
+
+/** Parts of AdapterHub's `BnConfig` that are not here. */
+export const bottleneckRefuses = {
+  crossAdapter: `adapters behind cross-attention: ${NOT_HERE} them`,
+  hypercomplexNonlinearity:
+    "the right factors start Glorot-normal, as in AdapterHub whatever it says: leave it out",
+  invAdapter: `an invertible adapter behind the embedding: ${NOT_HERE} it`,
+  invAdapterReductionFactor: `an invertible adapter behind the embedding: ${NOT_HERE} it`,
+  stochasticDepth: `dropping whole branches: ${NOT_HERE} it, or use dropout`,
+  useGating: `a gate on the adapter: ${NOT_HERE} it, or use scaling: "learned"`,
+};
+
+type Fault = { readonly keys: readonly string[]; readonly text: string };
+
+function parallelFaults(config: BottleneckConfig): Fault[] {
+  if (!config.isParallel) return [];
+  const faults: Fault[] = [];
+  const idle = (key: keyof BottleneckConfig, off: string): number =>
+    faults.push({
+      keys: [key, "isParallel"],
+      text: `a parallel adapter has nothing that it could do: ${off}`,
+    });
+  if (config.originalLnBefore) idle("originalLnBefore", "originalLnBefore: false");
+  if (config.adapterResidualBeforeLn) idle("adapterResidualBeforeLn", "adapterResidualBeforeLn: false");
+  if (config.residualBeforeLn !== true) idle("residualBeforeLn", "leave it out");
+  return faults;
+}
+
+function phmFaults(config: BottleneckConfig): Fault[] {
+  const values = config as Readonly<Record<string, unknown>>;
+  if (!config.phmLayer) {
+    return Object.entries(phmOptions)
+      .filter(([key, option]) => values[key] !== option.default)
+      .map(([key]) => ({ keys: [key, "phmLayer"], text: "it has no effect without phmLayer: true" }));
+  }
+  const faults: Fault[] = [];
+  if (config.initWeights !== "bert")
+    faults.push({
+      keys: ["initWeights", "phmLayer"],
+      text: 'Kronecker factors have a start of their own (phmCInit): initWeights: "bert"',
+    });
+  if (config.sharedWPhm && !config.factorizedPhmW)
+    faults.push({
+      keys: ["sharedWPhm", "factorizedPhmW"],
+      text: "AdapterHub shares right factors only where they are factorised: factorizedPhmW: true",
+    });
+  if (config.sharedWPhm && typeof config.reductionFactor !== "number")
+    faults.push({
+      keys: ["sharedWPhm", "reductionFactor"],
+      text: "right factors that all places share have one size: reductionFactor as one number",
+    });
+  return faults;
+}
+
+/** Options of a bottleneck adapter that do not go together. */
+export function bottleneckFaults(config: BottleneckConfig): Fault[] {
+  const faults = [...parallelFaults(config), ...phmFaults(config)];
+  if (!config.mhAdapter && !config.outputAdapter)
+    faults.push({
+      keys: ["mhAdapter", "outputAdapter"],
+      text: "one of the two has to be true, or nothing is adapted",
+    });
+  if (!config.isParallel && config.residualBeforeLn === "post_add" && !config.originalLnBefore)
+    faults.push({
+      keys: ["residualBeforeLn", "originalLnBefore"],
+      text: "post_add means the sum that originalLnBefore makes: originalLnBefore: true",
+    });
+  return faults;
+}
