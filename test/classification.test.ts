@@ -121,11 +121,12 @@ test("mistakes", () => {
   `);
   expect(mistake("train", "--task", "seqcls", "--model", "bert", "--dataset", "reviews.jsonl"))
     .toMatchInlineSnapshot(`
-    "The command line has an option that cannot be used.
-      --task  "seqcls" is not one of causal-lm, seq2seq-lm, seq-cls, token-cls, question-ans
-    fix: Nothing was run. All settings: peft train --help
-    "
-  `);
+      "The command line has an option that cannot be used.
+        --task  "seqcls" is not one of causal-lm, seq2seq-lm, seq-cls, token-cls, question-ans
+      fix: --task causal-lm
+       or: peft train --help lists all settings; nothing was run
+      "
+    `);
   expect(mistake("generate", "bert", "hello")).toMatchInlineSnapshot(`
     "bert is made for FEATURE_EXTRACTION and writes no text.
     fix: train a classifier on it: peft train --task seq-cls --model bert --dataset train.jsonl

@@ -79,7 +79,10 @@ function commaParts(text: string): string[] {
 const isName = (text: string): boolean => /^[!\w.*{},-]+$/.test(text) && !/\.\*|^all-linear$/i.test(text);
 
 /** Modules as `targetModules` takes them. On the command line: names between commas, a regular expression, or JSON. */
-export function modulePattern(spec: { readonly doc: string }): Option<ModulePattern | undefined> {
+export function modulePattern(spec: {
+  readonly doc: string;
+  readonly example?: ModulePattern;
+}): Option<ModulePattern | undefined> {
   const fromText = (text: string): unknown => {
     if (/^\s*[[{]/.test(text)) return fromJson(text);
     const parts = commaParts(text);
@@ -91,14 +94,21 @@ export function modulePattern(spec: { readonly doc: string }): Option<ModulePatt
     doc: spec.doc,
     placeholder: "<modules>",
     fromText,
+    expected:
+      "a regular expression, or names, patterns or objects ({ exact }, { regex }, { kind }, { match })",
+    ...(spec.example === undefined ? {} : { example: spec.example }),
   };
 }
 
 /** A list of entries, where one text for the whole option has no meaning. On the command line: names between commas, or JSON. */
-export function moduleEntries(spec: { readonly doc: string }): Option<readonly ModuleEntry[] | undefined> {
+export function moduleEntries(spec: {
+  readonly doc: string;
+  readonly example: readonly ModuleEntry[];
+}): Option<readonly ModuleEntry[] | undefined> {
   const fromText = (text: string): unknown => (/^\s*\[/.test(text) ? fromJson(text) : commaParts(text));
   const schema = z.array(entry).readonly().optional();
-  return { schema, default: undefined, doc: spec.doc, placeholder: "<names>", fromText };
+  const expected = "a list of names, patterns or objects ({ exact }, { regex }, { kind }, { match })";
+  return { schema, default: undefined, placeholder: "<names>", fromText, expected, ...spec };
 }
 
 /** Whole numbers, one or several; `0-3,8` on the command line. */
@@ -113,5 +123,7 @@ export function layerNumbers(spec: { readonly doc: string }): Option<number | re
     return layers.length === 1 ? layers[0] : layers;
   };
   const schema = z.union([layer, z.array(layer).readonly()]).optional();
-  return { schema, default: undefined, doc: spec.doc, placeholder: "<0-3,8>", fromText };
+  const expected = "the number of a layer from 0, or a list of such numbers";
+  const shown = { placeholder: "<0-3,8>", expected, example: [0, 1] };
+  return { schema, default: undefined, doc: spec.doc, fromText, ...shown };
 }

@@ -14,7 +14,8 @@ export function numberOr<const T extends string>(spec: {
     number | T
   >;
   const placeholder = `<number|${spec.values.join("|")}>`;
-  return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: asNumber };
+  const expected = `a number or one of ${spec.values.join(", ")}`;
+  return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: asNumber, expected };
 }
 
 /** A positive number, or such numbers by name; JSON on the command line. */
@@ -31,5 +32,7 @@ export function numberOrByName(spec: {
     }
   };
   const schema = z.union([one, z.record(z.string(), one)]);
-  return { schema, default: spec.default, doc: spec.doc, placeholder: "<number|json>", fromText };
+  const expected = "a number above 0, or a set of such numbers by name";
+  const shown = { placeholder: "<number|json>", expected };
+  return { schema, default: spec.default, doc: spec.doc, fromText, ...shown };
 }

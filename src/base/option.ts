@@ -15,6 +15,10 @@ export interface Option<T> {
   readonly fileKey?: string;
   /** Reads the text of a flag; undefined where the text is no such value. */
   readonly fromText: (text: string) => unknown;
+  /** What it takes, as the end of "7 is not …", where its check does not say it. */
+  readonly expected?: string;
+  /** A value for errors to show; the default where absent. */
+  readonly example?: unknown;
   /** What it is made of, where it is a group of options. */
   readonly group?: OptionGroup;
 }
@@ -69,7 +73,16 @@ export function optionalInteger(spec: Limits): Option<number | undefined> {
 export function integers(spec: { readonly min: number; readonly doc: string }): Option<readonly number[]> {
   const schema = z.array(z.number().int().min(spec.min)).readonly();
   const fromText = (value: string): unknown => value.split(",").map((part) => asNumber(part));
-  return { schema, default: [], doc: spec.doc, placeholder: "<integers>", fromText };
+  const expected = `a list of whole numbers from ${spec.min}`;
+  return {
+    schema,
+    default: [],
+    doc: spec.doc,
+    placeholder: "<integers>",
+    fromText,
+    expected,
+    example: [0, 1],
+  };
 }
 
 /** A list of whole numbers, or such lists by name; may be left out. */
@@ -81,7 +94,9 @@ export function integersOrByName(spec: {
   const schema = z.union([list, z.record(z.string(), list)]).optional();
   const fromText = (value: string): unknown =>
     value.trimStart().startsWith("{") ? fromJson(value) : value.split(",").map((part) => asNumber(part));
-  return { schema, default: undefined, doc: spec.doc, placeholder: "<integers|json>", fromText };
+  const expected = `a list of whole numbers from ${spec.min}, or such lists by module`;
+  const shown = { placeholder: "<integers|json>", expected, example: [0, 1] };
+  return { schema, default: undefined, doc: spec.doc, fromText, ...shown };
 }
 
 /** Any finite number. */
@@ -103,7 +118,8 @@ export function text(spec: {
   readonly placeholder?: string;
 }): Option<string> {
   const { doc, placeholder = "<text>" } = spec;
-  return { schema: z.string(), default: spec.default, doc, placeholder, fromText: (value) => value };
+  const fromText = (value: string): string => value;
+  return { schema: z.string(), default: spec.default, doc, placeholder, fromText, expected: "a text" };
 }
 
 /** Text that may be left out. */
@@ -112,7 +128,9 @@ export function optionalText(spec: {
   readonly placeholder?: string;
 }): Option<string | undefined> {
   const { doc, placeholder = "<text>" } = spec;
-  return { schema: z.string().optional(), default: undefined, doc, placeholder, fromText: (value) => value };
+  const schema = z.string().optional();
+  const fromText = (value: string): string => value;
+  return { schema, default: undefined, doc, placeholder, fromText, expected: "a text" };
 }
 
 /** One of a few words. */
@@ -141,7 +159,8 @@ export function names(spec: { readonly doc: string }): Option<string | readonly 
   const schema = z.union([z.string(), z.array(z.string()).readonly()]).optional();
   const fromText = (value: string): unknown =>
     value.includes(",") ? value.split(",").map((name) => name.trim()) : value;
-  return { schema, default: undefined, doc: spec.doc, placeholder: "<names>", fromText };
+  const expected = "a name or a list of names";
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<names>", fromText, expected };
 }
 
 /** Numbers by name, such as ranks by module. */
@@ -152,6 +171,8 @@ export function numbersByName(spec: { readonly doc: string }): Option<Readonly<R
     doc: spec.doc,
     placeholder: "<json>",
     fromText: fromJson,
+    expected: "a set of numbers above 0 by name",
+    example: { q_proj: 4 },
   };
 }
 
@@ -169,7 +190,8 @@ export function plainRecord(spec: {
   readonly doc: string;
 }): Option<Readonly<Record<string, unknown>> | undefined> {
   const schema = z.record(z.string(), z.unknown()).optional();
-  return { schema, default: undefined, doc: spec.doc, placeholder: "<json>", fromText: fromJson };
+  const expected = "a set of values by name";
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<json>", fromText: fromJson, expected };
 }
 
 /** Lists of true and false by name, such as which ranks of a module are in use; may be left out. */
@@ -177,7 +199,8 @@ export function masksByName(spec: {
   readonly doc: string;
 }): Option<Readonly<Record<string, readonly boolean[]>> | undefined> {
   const schema = z.record(z.string(), z.array(z.boolean()).readonly()).optional();
-  return { schema, default: undefined, doc: spec.doc, placeholder: "<json>", fromText: fromJson };
+  const expected = "a set of lists of true and false by name";
+  return { schema, default: undefined, doc: spec.doc, placeholder: "<json>", fromText: fromJson, expected };
 }
 
 /** Texts of one form, such as `pissa_niter_4`; P is their type. */
@@ -224,7 +247,8 @@ export function optionGroup<const O extends Options>(spec: {
     Partial<OptionValues<O>> | undefined
   >;
   const group = { options, inert };
-  return { schema, default: undefined, doc, placeholder: "<json>", fromText: fromJson, group };
+  const expected = `a set of values by name (${Object.keys(options).join(", ")})`;
+  return { schema, default: undefined, doc, placeholder: "<json>", fromText: fromJson, group, expected };
 }
 
 /** The values of a group with defaults filled in. */

@@ -1,17 +1,7 @@
-import type { z } from "zod";
 import { ConfigError, type Fact } from "./errors.js";
+import { faultText, optionCure, SPELL, type Spelling } from "./fault-text.js";
 import { groupKeys, type Options, type OptionValues } from "./option.js";
-import { toKebabCase, toSnakeCase } from "./spelling.js";
 import { neighbourName, suggest } from "./suggest.js";
-
-export type Spelling = "camelCase" | "snake_case" | "kebab-case";
-
-/** How the name of an option is written. */
-export const SPELL: Readonly<Record<Spelling, (name: string) => string>> = {
-  camelCase: (name) => name,
-  snake_case: toSnakeCase,
-  "kebab-case": (name) => `--${toKebabCase(name)}`,
-};
 
 export interface ReadOptionsSource {
   /** What the values come from: shown first in the error, such as `train.yaml` or `LORA`. */
@@ -30,29 +20,8 @@ export interface OptionFault {
   readonly key: string;
   readonly text: string;
   readonly suggestions: readonly string[];
-}
-
-function describe(value: unknown, issue: z.core.$ZodIssue): string {
-  const got = JSON.stringify(value) ?? String(value);
-  const at = issue.path.length > 0 ? ` (at ${issue.path.join(".")})` : "";
-  if (issue.code === "too_small") {
-    return `${got}${at} is too small; ${issue.inclusive === false ? "above" : "at least"} ${issue.minimum} was expected`;
-  }
-  if (issue.code === "too_big") {
-    return `${got}${at} is too large; ${issue.inclusive === false ? "below" : "at most"} ${issue.maximum} was expected`;
-  }
-  if (issue.code === "invalid_value")
-    return `${got}${at} is not one of ${issue.values.map(String).join(", ")}`;
-  if (issue.code === "invalid_type") {
-    const kinds: Readonly<Record<string, string>> = {
-      int: "a whole number",
-      record: "a set of values by name",
-    };
-    const kind = kinds[issue.expected] ?? `a ${issue.expected}`;
-    return `${got}${at} is not ${kind}`;
-  }
-  if (issue.code === "custom") return `${got}${at} ${issue.message}`;
-  return `${got}${at} is not what was expected`;
+  /** What can be written instead. */
+  readonly cure?: string;
 }
 
 /** Values under the options' own names, where they came under an alias. */
@@ -64,6 +33,13 @@ export function resolveAliases(
   for (const [name, option] of Object.entries(options))
     for (const other of option.aliases ?? []) names.set(other, name);
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [names.get(key) ?? key, value]));
+}
+
+/** A fault of a setting as a fault of the group that it stands in. */
+function ofGroup(group: string, fault: OptionFault, spell: (name: string) => string): OptionFault {
+  const { key, cure } = fault;
+  const whole = cure === undefined ? {} : { cure: `${cure} in ${spell(group)}` };
+  return { ...fault, key: `${group}.${key}`, ...whole };
 }
 
 /** All faults of a set of values, without throwing. Keys of `values` are camelCase. */
@@ -100,17 +76,16 @@ export function optionFaults(
     if (!result.success) {
       const issue = result.error.issues[0]!;
       const branches = issue.code === "invalid_union" ? issue.errors.flat() : [];
-      const text = describe(
-        value,
-        branches.find((branch) => branch.code !== "invalid_type") ?? branches[0] ?? issue,
-      );
-      faults.push({ key, text, suggestions: [] });
+      // Of the forms that a value may have, the one that it comes nearest to tells what is wrong with it.
+      const nearest = branches.find(({ code }) => code !== "invalid_type") ?? issue;
+      const text = faultText(option, value, nearest);
+      faults.push({ key, text, suggestions: [], cure: optionCure(key, option, spelling) });
     } else if (option.group !== undefined) {
       const { group } = option;
       const values = groupKeys(group, value as Record<string, unknown>);
       // A flag takes a group as JSON, whose keys are no flags.
       const inside = optionFaults(group.options, values, spelling === "kebab-case" ? "camelCase" : spelling);
-      faults.push(...inside.map((fault) => ({ ...fault, key: `${key}.${fault.key}` })));
+      faults.push(...inside.map((fault) => ofGroup(key, fault, spell)));
     }
   }
   return faults;
@@ -123,12 +98,13 @@ export function optionError(faults: readonly OptionFault[], from: ReadOptionsSou
     const where = from.where?.(key);
     return [spell(key), where === undefined ? text : `${text} (${where})`];
   });
+  const cures = faults.flatMap(({ cure }) => (cure === undefined ? [] : [cure]));
   const noun = faults.length === 1 ? "an option" : `${faults.length} options`;
   return new ConfigError({
     code: faults.every(({ text }) => text.startsWith("there is no such")) ? "unknown_key" : "option_value",
     summary: `${from.source} has ${noun} that cannot be used.`,
     facts,
-    ...(from.fix === undefined ? {} : { fixes: [from.fix] }),
+    fixes: [...(cures.length === 0 ? [] : [cures.join(", ")]), ...(from.fix === undefined ? [] : [from.fix])],
     fields: { source: from.source, faults },
   });
 }

@@ -9,6 +9,7 @@ export const targetOptions = {
   targetModules: alias(
     modulePattern({
       doc: "Modules to adapt: names, dotted suffixes, paths, patterns (*, **, {0-3,8}), a regular expression, or all-linear.",
+      example: ["q_proj", "v_proj"],
     }),
     "loraTargetModules",
   ),

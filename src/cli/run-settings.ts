@@ -11,7 +11,8 @@ import {
   optionalText,
   text,
 } from "../base/option.js";
-import { optionError, optionFaults, type Spelling, resolveAliases } from "../base/read-options.js";
+import type { Spelling } from "../base/fault-text.js";
+import { optionError, optionFaults, resolveAliases } from "../base/read-options.js";
 import { allMethods, findMethod } from "../peft/method-registry.js";
 import { encodingOptions } from "../text/encode-example.js";
 import { trainOptions } from "../train/train-options.js";
@@ -171,7 +172,7 @@ function check(
     source,
     spelling,
     where: (key) => (file?.lines.get(key) === undefined ? undefined : `line ${file.lines.get(key)}`),
-    fix: "Nothing was run. All settings: peft train --help",
+    fix: "peft train --help lists all settings; nothing was run",
   });
 }
 

@@ -150,14 +150,16 @@ describe("faults", () => {
     const config = { targetParameters: ["up_proj.weight"], loraDropout: 0.1, useDora: true } as const;
     await expect(inspect({ ...config, initLoraWeights: "eva" })).rejects.toThrowErrorMatchingInlineSnapshot(`
       [ConfigError: LORA has 3 options that cannot be used.
-        loraDropout      with targetParameters: 0.1: a parameter has no inputs to drop; 0 is for parameters, or name the modules in targetModules
-        useDora          with targetParameters: true: the lengths belong to a layer; false is for parameters, or name the modules in targetModules
-        initLoraWeights  with targetParameters: eva: this start is for layers; true is for parameters, or name the modules in targetModules]
+        loraDropout      with targetParameters: 0.1: a parameter has no inputs to drop
+        useDora          with targetParameters: true: the lengths belong to a layer
+        initLoraWeights  with targetParameters: eva: this start is for layers
+      fix: loraDropout: 0, useDora: false, initLoraWeights: true]
     `);
     await expect(inspect({ targetParameters: ["up_proj.weight"], loraBias: true })).rejects
       .toThrowErrorMatchingInlineSnapshot(`
       [ConfigError: LORA has an option that cannot be used.
-        loraBias  with targetParameters: true: a parameter has no bias; false is for parameters, or name the modules in targetModules]
+        loraBias  with targetParameters: true: a parameter has no bias
+      fix: loraBias: false]
     `);
   });
 });

@@ -6,7 +6,7 @@ import type { Value } from "../graph/value.js";
 import type { PenaltyContext } from "../nn/site.js";
 import type { Parameter } from "../nn/parameter.js";
 import { RankAllocator } from "./adalora-allocator.js";
-import { defineMethod } from "./method.js";
+import { type ConfigFault, defineMethod } from "./method.js";
 
 /** ‖P Pᵀ − I‖, or ‖Pᵀ P − I‖. */
 function deviation({ f, p }: PenaltyContext, parameter: Parameter, r: number, transposed: boolean): Value {
@@ -126,17 +126,19 @@ export const adalora = defineMethod({
   identityStart: ({ initLoraWeights }) => initLoraWeights,
   mergeable: () => true,
   check({ tinit, tfinal, totalStep, initR, targetR }) {
-    const faults: { keys: string[]; text: string }[] = [];
+    const faults: ConfigFault[] = [];
     if (totalStep !== undefined && tinit >= totalStep - tfinal) {
       faults.push({
         keys: ["tinit", "tfinal", "totalStep"],
         text: `${tinit}, ${tfinal} and ${totalStep} leave no step for moving ranks; tinit + tfinal has to be below totalStep`,
+        fix: { totalStep: tinit + tfinal + 1 },
       });
     }
     if (targetR > initR)
       faults.push({
         keys: ["targetR", "initR"],
         text: `${targetR} and ${initR}: ranks only fall, so initR has to be the larger`,
+        fix: { initR: targetR },
       });
     return faults;
   },

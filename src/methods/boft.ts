@@ -94,6 +94,7 @@ export const boft = defineMethod({
       {
         keys: ["boftBlockSize", "boftBlockNum"],
         text: `${boftBlockSize} and ${boftBlockNum}: exactly one of the two has to be 0, as each follows from the other`,
+        fix: { boftBlockSize: 4, boftBlockNum: 0 },
       },
     ];
   },

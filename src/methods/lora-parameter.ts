@@ -1,7 +1,7 @@
 import { ConfigError, UnsupportedError } from "../base/errors.js";
 import { gaussian, type Initialiser, kaiming, nothing } from "../base/fill.js";
 import type { EmbeddingSite, LinearSite } from "../nn/site.js";
-import type { Adapter, Place, Scope } from "./method.js";
+import type { Adapter, ConfigFault, Place, Scope } from "./method.js";
 
 interface ParameterOptions {
   readonly r: number;
@@ -25,24 +25,31 @@ export function parameterFaults(config: {
   readonly useDora: boolean;
   readonly loraBias: boolean;
   readonly initLoraWeights: boolean | string;
-}): { keys: string[]; text: string }[] {
+}): ConfigFault[] {
   const { targetParameters = [], loraDropout, useDora, loraBias, initLoraWeights } = config;
   if (targetParameters.length === 0) return [];
-  const fault = (option: string, value: unknown, reason: string, instead: string) => ({
-    keys: [option, "targetParameters"],
-    text: `${String(value)}: ${reason}; ${instead}, or name the modules in targetModules`,
-  });
-  const start = String(initLoraWeights);
-  return [
-    ...(loraDropout === 0
-      ? []
-      : [fault("loraDropout", loraDropout, "a parameter has no inputs to drop", "0 is for parameters")]),
-    ...(useDora ? [fault("useDora", true, "the lengths belong to a layer", "false is for parameters")] : []),
-    ...(loraBias ? [fault("loraBias", true, "a parameter has no bias", "false is for parameters")] : []),
-    ...(/^(eva|corda|lora_ga|mica)$/.test(start)
-      ? [fault("initLoraWeights", start, "this start is for layers", "true is for parameters")]
-      : []),
+  const faults: readonly (readonly [option: string, value: unknown, reason: string, instead: unknown])[] = [
+    ["loraDropout", loraDropout, "a parameter has no inputs to drop", 0],
+    ["useDora", useDora, "the lengths belong to a layer", false],
+    ["loraBias", loraBias, "a parameter has no bias", false],
+    [
+      "initLoraWeights",
+      /^(eva|corda|lora_ga|mica)$/.test(String(initLoraWeights)) && initLoraWeights,
+      "this start is for layers",
+      true,
+    ],
   ];
+  return faults.flatMap(([option, value, reason, instead]) =>
+    value === 0 || value === false
+      ? []
+      : [
+          {
+            keys: [option, "targetParameters"],
+            text: `${String(value)}: ${reason}`,
+            fix: { [option]: instead },
+          },
+        ],
+  );
 }
 
 /** What an adapter of single parameters cannot be beside, by the rules of whoever reads its file. */

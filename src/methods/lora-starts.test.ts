@@ -142,12 +142,14 @@ describe("options that cannot be used", () => {
     expect(await messageOf(stray)).toMatchInlineSnapshot(`
       "LORA has 2 options that cannot be used.
         evaConfig     with initLoraWeights: corda: it has an effect with eva alone
-        loraGaConfig  with initLoraWeights: corda: it has an effect with lora_ga alone"
+        loraGaConfig  with initLoraWeights: corda: it has an effect with lora_ga alone
+      fix: leave evaConfig out, leave loraGaConfig out"
     `);
     const wrong = { initLoraWeights: "corda", cordaConfig: { cordaMethod: "ipn" as "ipm" } } as const;
     expect(await messageOf(wrong)).toMatchInlineSnapshot(`
       "LORA has an option that cannot be used.
-        cordaConfig.cordaMethod  "ipn" is not one of ipm, kpm"
+        cordaConfig.cordaMethod  "ipn" is not one of ipm, kpm
+      fix: cordaMethod: "ipm" in cordaConfig"
     `);
     const bad = {
       initLoraWeights: "lora_ga",
@@ -156,7 +158,8 @@ describe("options that cannot be used", () => {
     expect(await messageOf(bad)).toMatchInlineSnapshot(`
       "LORA has 2 options that cannot be used.
         loraGaConfig.direction    "ArBR" is not one of ArBr, A2rBr, ArB2r, random
-        loraGaConfig.stableGamma  0 is too small; above 0 was expected"
+        loraGaConfig.stableGamma  0 is too small; above 0 was expected
+      fix: direction: "ArB2r" in loraGaConfig, stableGamma: 16 in loraGaConfig"
     `);
   });
 
@@ -176,11 +179,13 @@ describe("options that cannot be used", () => {
   test("DoRA", async () => {
     expect(await messageOf({ initLoraWeights: "mica", useDora: true })).toMatchInlineSnapshot(`
       "LORA has an option that cannot be used.
-        useDora  with initLoraWeights: true: the two do not work together"
+        useDora  with initLoraWeights: true: the two do not work together
+      fix: useDora: false"
     `);
     expect(await messageOf({ initLoraWeights: "corda", useDora: true })).toMatchInlineSnapshot(`
       "LORA has an option that cannot be used.
-        useDora  with initLoraWeights: true: the lengths belong to a weight that the start takes apart; choose one of the two"
+        useDora  with initLoraWeights: true: the lengths belong to a weight that the start takes apart; choose one of the two
+      fix: useDora: false"
     `);
   });
 

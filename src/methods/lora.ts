@@ -10,7 +10,7 @@ import { keepResidual } from "./lora-residual.js";
 import type { StartOptions } from "./lora-pair.js";
 import { checkParameterPlaces, isOwnUpdate, parameterFaults, parameterUpdate } from "./lora-parameter.js";
 import { groupsOfStarts, PISSA_ITERATIONS, startNames, startOf, startOptions } from "./lora-start.js";
-import { type Companion, defineMethod, type MethodDefinition } from "./method.js";
+import { type Companion, type ConfigFault, defineMethod, type MethodDefinition } from "./method.js";
 import { trainableTokens } from "./trainable-tokens.js";
 
 /** Rows of an embedding that are trained beside A and B. */
@@ -25,9 +25,7 @@ const tokenRows = (tokenIndices: readonly number[], targets?: readonly string[])
 const startSettings = Object.keys(startOptions);
 
 /** Settings of a start that is another than the one that is chosen. */
-function strayGroups(
-  config: StartOptions & Readonly<Record<string, unknown>>,
-): { keys: string[]; text: string }[] {
+function strayGroups(config: StartOptions & Readonly<Record<string, unknown>>): ConfigFault[] {
   return Object.entries(groupsOfStarts)
     .filter(([option, start]) => {
       const given = config[option];
@@ -38,6 +36,7 @@ function strayGroups(
     .map(([option, start]) => ({
       keys: [option, "initLoraWeights"],
       text: `${String(config.initLoraWeights)}: it has an effect with ${start} alone`,
+      fix: { [option]: undefined },
     }));
 }
 
@@ -116,6 +115,7 @@ export const lora = defineMethod({
       doc:
         "Parameters to adapt by themselves, such as q_proj.weight, in the spellings of targetModules; alone where targetModules is " +
         "left out. Without dropout, useDora and loraBias.",
+      example: ["q_proj.weight"],
     }),
     ...patternOptions,
     ensureWeightTying: flag({
@@ -153,17 +153,26 @@ export const lora = defineMethod({
     const faults = [...strayGroups(config), ...parameterFaults(config)];
     if (useDora && startOf(initLoraWeights).takesWeight === true) {
       const text = "true: the lengths belong to a weight that the start takes apart; choose one of the two";
-      faults.push({ keys: ["useDora", "initLoraWeights"], text });
+      faults.push({ keys: ["useDora", "initLoraWeights"], text, fix: { useDora: false } });
     }
     if (useDora && startOf(initLoraWeights).fixedB === true)
-      faults.push({ keys: ["useDora", "initLoraWeights"], text: "true: the two do not work together" });
+      faults.push({
+        keys: ["useDora", "initLoraWeights"],
+        text: "true: the two do not work together",
+        fix: { useDora: false },
+      });
     if (loraBias && (useDora || typeof initLoraWeights === "string"))
       faults.push({
         keys: ["loraBias", useDora ? "useDora" : "initLoraWeights"],
         text: "true: the two do not work together",
+        fix: { loraBias: false },
       });
     if (initLoraWeights === "orthogonal" && r % 2 !== 0)
-      faults.push({ keys: ["r", "initLoraWeights"], text: `${r}: an orthogonal start needs an even rank` });
+      faults.push({
+        keys: ["r", "initLoraWeights"],
+        text: `${r}: an orthogonal start needs an even rank`,
+        fix: { r: r + 1 },
+      });
     return faults;
   },
   parameterCount({ site }, { r, useDora, loraBias, initLoraWeights }) {

@@ -188,6 +188,15 @@ export interface Companion {
   readonly prefix: string;
 }
 
+/** Options that do not go together. */
+export interface ConfigFault {
+  /** The options that it is about. */
+  readonly keys: readonly string[];
+  readonly text: string;
+  /** Options with values that mend it; undefined for one that is left out. */
+  readonly fix?: Readonly<Record<string, unknown>>;
+}
+
 /** A method of parameter-efficient fine-tuning. */
 export interface MethodDefinition<O extends Options = Options, K extends SiteKind = SiteKind> {
   /** Its `peft_type`. */
@@ -231,8 +240,8 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   readonly mixedBatch: boolean;
   /** Whether it works without reading the weights of the base, which then may be quantised. */
   readonly quantisedBase: boolean;
-  /** Faults of options that do not go together, each with the options it is about. */
-  check?(config: OptionValues<O>): readonly { readonly keys: readonly string[]; readonly text: string }[];
+  /** Faults of options that do not go together. */
+  check?(config: OptionValues<O>): readonly ConfigFault[];
   /** Trained parameters at a place. */
   parameterCount(place: Place<Extract<Site, { readonly kind: K }>>, config: OptionValues<O>): number;
   /** Trained parameters that all of its places have in common. */

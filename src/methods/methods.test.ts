@@ -112,11 +112,13 @@ describe("options that do not go together", () => {
   test("OFT: both sizes, or neither", async () => {
     expect(await errorOf({ peftType: "OFT", r: 4 })).toMatchInlineSnapshot(`
       "OFT has an option that cannot be used.
-        r  with oftBlockSize: 4 and 32: exactly one of the two has to be 0, as each follows from the other (oftBlockSize: 0 to choose the number of blocks)"
+        r  with oftBlockSize: 4 and 32: exactly one of the two has to be 0, as each follows from the other (oftBlockSize: 0 to choose the number of blocks)
+      fix: r: 0 and oftBlockSize: 32"
     `);
     expect(await errorOf({ peftType: "OFT", oftBlockSize: 0 })).toMatchInlineSnapshot(`
       "OFT has an option that cannot be used.
-        r  with oftBlockSize: 0 and 0: exactly one of the two has to be 0, as each follows from the other (oftBlockSize: 0 to choose the number of blocks)"
+        r  with oftBlockSize: 0 and 0: exactly one of the two has to be 0, as each follows from the other (oftBlockSize: 0 to choose the number of blocks)
+      fix: r: 0 and oftBlockSize: 32"
     `);
   });
 
@@ -136,7 +138,8 @@ describe("options that do not go together", () => {
     `);
     expect(await errorOf({ peftType: "BOFT", boftBlockNum: 4, targetModules })).toMatchInlineSnapshot(`
       "BOFT has an option that cannot be used.
-        boftBlockSize  with boftBlockNum: 4 and 4: exactly one of the two has to be 0, as each follows from the other"
+        boftBlockSize  with boftBlockNum: 4 and 4: exactly one of the two has to be 0, as each follows from the other
+      fix: boftBlockSize: 4 and boftBlockNum: 0"
     `);
   });
 
@@ -208,10 +211,11 @@ describe("AdaLoRA", () => {
   test("schedules and ranks that do not fit", async () => {
     expect(await errorOf({ peftType: "ADALORA", tinit: 10, tfinal: 20, totalStep: 30, initR: 4 }))
       .toMatchInlineSnapshot(`
-      "ADALORA has 2 options that cannot be used.
-        tinit    with tfinal and totalStep: 10, 20 and 30 leave no step for moving ranks; tinit + tfinal has to be below totalStep
-        targetR  with initR: 8 and 4: ranks only fall, so initR has to be the larger"
-    `);
+        "ADALORA has 2 options that cannot be used.
+          tinit    with tfinal and totalStep: 10, 20 and 30 leave no step for moving ranks; tinit + tfinal has to be below totalStep
+          targetR  with initR: 8 and 4: ranks only fall, so initR has to be the larger
+        fix: totalStep: 31, initR: 8"
+      `);
   });
 });
 
@@ -219,15 +223,17 @@ describe("LoRA", () => {
   test("options that do not work together, or need another rank", async () => {
     expect(await errorOf({ peftType: "LORA", useDora: true, initLoraWeights: "pissa" }))
       .toMatchInlineSnapshot(`
-      "LORA has an option that cannot be used.
-        useDora  with initLoraWeights: true: the lengths belong to a weight that the start takes apart; choose one of the two"
-    `);
+        "LORA has an option that cannot be used.
+          useDora  with initLoraWeights: true: the lengths belong to a weight that the start takes apart; choose one of the two
+        fix: useDora: false"
+      `);
     expect(await errorOf({ peftType: "LORA", r: 3, loraBias: true, initLoraWeights: "orthogonal" }))
       .toMatchInlineSnapshot(`
-      "LORA has 2 options that cannot be used.
-        loraBias  with initLoraWeights: true: the two do not work together
-        r         with initLoraWeights: 3: an orthogonal start needs an even rank"
-    `);
+        "LORA has 2 options that cannot be used.
+          loraBias  with initLoraWeights: true: the two do not work together
+          r         with initLoraWeights: 3: an orthogonal start needs an even rank
+        fix: loraBias: false, r: 4"
+      `);
     expect(await errorOf({ peftType: "LORA", initLoraWeights: "orthogonal", rankPattern: { q_proj: 3 } }))
       .toMatchInlineSnapshot(`
       "initLoraWeights: orthogonal needs an even rank, and model.layers.0.self_attn.q_proj has r: 3.
@@ -241,7 +247,8 @@ describe("LoRA", () => {
     expect(await errorOf({ peftType: "LORA", initLoraWeights: "pissa_niter_many" as "pissa" }))
       .toMatchInlineSnapshot(`
         "LORA has an option that cannot be used.
-          initLoraWeights  "pissa_niter_many" is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, pissa_niter_<n>"
+          initLoraWeights  "pissa_niter_many" is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, pissa_niter_<n>
+        fix: initLoraWeights: true"
       `);
   });
 
@@ -267,13 +274,13 @@ describe("LoRA", () => {
     `);
     expect(await errorOf({ peftType: "LORA", trainableTokenIndices: [4, 7, 4] })).toMatchInlineSnapshot(`
       "LORA has an option that cannot be used.
-        trainableTokenIndices  token 4 is named twice"
+        trainableTokenIndices  token 4 is named twice; each once was expected"
     `);
     expect(await errorOf({ peftType: "LORA", trainableTokenIndices: { embed_tokens: [] } }))
       .toMatchInlineSnapshot(`
-      "LORA has an option that cannot be used.
-        trainableTokenIndices  [] names no token"
-    `);
+        "LORA has an option that cannot be used.
+          trainableTokenIndices  [] names no token; one id or more was expected"
+      `);
     expect(await errorOf({ peftType: "LORA", trainableTokenIndices: [97] })).toMatchInlineSnapshot(`
       "trainableTokenIndices: 97 is no token of model.embed_tokens, which has 97.
       fix: ids from 0 to 96"
@@ -337,11 +344,13 @@ describe("BitFit", () => {
 test("trainable tokens: ids that are wrong", async () => {
   expect(await errorOf({ peftType: "TRAINABLE_TOKENS" })).toMatchInlineSnapshot(`
     "TRAINABLE_TOKENS has an option that cannot be used.
-      tokenIndices  [] names no token"
+      tokenIndices  [] names no token; one id or more was expected
+    fix: tokenIndices: [0, 1]"
   `);
   expect(await errorOf({ peftType: "TRAINABLE_TOKENS", tokenIndices: [4, 7, 4] })).toMatchInlineSnapshot(`
     "TRAINABLE_TOKENS has an option that cannot be used.
-      tokenIndices  token 4 is named twice"
+      tokenIndices  token 4 is named twice; each once was expected
+    fix: tokenIndices: [4, 7]"
   `);
   expect(await errorOf({ peftType: "TRAINABLE_TOKENS", tokenIndices: [4, 97] })).toMatchInlineSnapshot(`
     "tokenIndices: 97 is no token of model.embed_tokens, which has 97.
@@ -349,7 +358,8 @@ test("trainable tokens: ids that are wrong", async () => {
   `);
   expect(await errorOf({ peftType: "TRAINABLE_TOKENS", tokenIndices: [-1] })).toMatchInlineSnapshot(`
     "TRAINABLE_TOKENS has an option that cannot be used.
-      tokenIndices  [-1] (at 0) is too small; at least 0 was expected"
+      tokenIndices  [-1] (at 0) is too small; at least 0 was expected
+    fix: tokenIndices: [0, 1]"
   `);
 });
 

@@ -164,6 +164,7 @@ export const oft = defineMethod({
       {
         keys: ["r", "oftBlockSize"],
         text: `${r} and ${oftBlockSize}: exactly one of the two has to be 0, as each follows from the other (oftBlockSize: 0 to choose the number of blocks)`,
+        fix: { r: 0, oftBlockSize: 32 },
       },
     ];
   },

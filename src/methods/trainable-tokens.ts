@@ -45,8 +45,15 @@ export const trainableTokens = defineMethod({
   mergeable: () => true,
   check({ tokenIndices }) {
     const twice = tokenIndices.find((id, i) => tokenIndices.indexOf(id) !== i);
-    if (tokenIndices.length === 0) return [{ keys: ["tokenIndices"], text: "[] names no token" }];
-    return twice === undefined ? [] : [{ keys: ["tokenIndices"], text: `token ${twice} is named twice` }];
+    const keys = ["tokenIndices"];
+    if (tokenIndices.length === 0)
+      return [
+        { keys, text: "[] names no token; one id or more was expected", fix: { tokenIndices: [0, 1] } },
+      ];
+    const fix = { tokenIndices: [...new Set(tokenIndices)] };
+    return twice === undefined
+      ? []
+      : [{ keys, text: `token ${twice} is named twice; each once was expected`, fix }];
   },
   parameterCount: ({ site }, { tokenIndices }) =>
     site.kind === "embedding" ? tokenIndices.length * site.width : 0,

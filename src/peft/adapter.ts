@@ -1,8 +1,9 @@
-import { optionError, readOptions, type ReadOptionsSource, SPELL } from "../base/read-options.js";
+import { SPELL, writeOption } from "../base/fault-text.js";
+import { optionError, readOptions, type ReadOptionsSource } from "../base/read-options.js";
 import type { ModulePattern } from "../base/module-pattern.js";
 import type { MatchReport } from "../match/report.js";
 import type { PeftConfig } from "../methods/index.js";
-import type { Companion, MethodDefinition, Place } from "../methods/method.js";
+import type { Companion, ConfigFault, MethodDefinition, Place } from "../methods/method.js";
 import { type Module, namedModules, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
@@ -23,15 +24,20 @@ function resolveConfig(
   from: ReadOptionsSource,
 ): ResolvedConfig {
   const resolved = readOptions(method.config, values, { ...from, refuses: method.refuses });
+  const { spelling = "camelCase" } = from;
   const beside = (method.companions?.(resolved) ?? []).flatMap(({ method: other, config, option }) =>
-    (other.check?.(config) ?? []).map(({ text }) => ({ keys: [option], text })),
+    (other.check?.(config) ?? []).map(({ text }): ConfigFault => ({ keys: [option], text })),
   );
-  const faults = [...(method.check?.(resolved) ?? []), ...beside].map(({ keys, text }) => {
-    const [first, ...rest] = keys.map(SPELL[from.spelling ?? "camelCase"]);
+  const faults = [...(method.check?.(resolved) ?? []), ...beside].map(({ keys, text, fix = {} }) => {
+    const [first, ...rest] = keys.map(SPELL[spelling]);
+    const cures = Object.entries(fix).map(([key, value]) =>
+      writeOption(key, method.config[key]!, value, spelling),
+    );
     return {
       key: keys[0]!,
       text: rest.length === 0 ? text : `with ${rest.join(" and ")}: ${text}`,
       suggestions: [first!],
+      ...(cures.length === 0 ? {} : { cure: cures.join(" and ") }),
     };
   });
   if (faults.length > 0) throw optionError(faults, from);

@@ -63,7 +63,9 @@ export function readAdapterConfig(values: Readonly<Record<string, unknown>>, fil
   }
   const faults = optionFaults(method.config, options, "snake_case", method.refuses);
   if (faults.length > 0) {
-    throw optionError(faults, {
+    // Another value would not be what the tensors of the file were made with.
+    const asRead = faults.map(({ key, text, suggestions }) => ({ key, text, suggestions }));
+    throw optionError(asRead, {
       source: file,
       spelling: "snake_case",
       fix: "an adapter that uses them needs a version of peft.js that knows them",

@@ -152,7 +152,8 @@ describe("mistakes", () => {
         r             0 is too small; at least 1 was expected
         lora_alpha    there is no such option; did you mean loraAlpha?
         targetModule  there is no such option; did you mean targetModules?
-        rank          there is no such option; it is called r here"
+        rank          there is no such option; it is called r here
+      fix: r: 8"
     `);
   });
   test("names", async () => {

@@ -25,8 +25,11 @@ export function badValues(option: Option<unknown>): BadValue[] {
   if (values !== undefined)
     beyond.push({ value: "no such word", says: "is not" }, { value: 7, says: "is not" });
   if (kind === "other") {
-    const value = [7, { bad: [] }, { bad: "no" }].find((one) => !option.schema.safeParse(one).success);
+    const fails = (value: unknown): boolean => !option.schema.safeParse(value).success;
+    const value = [7, { bad: [] }, { bad: "no" }].find(fails);
     if (value !== undefined) beyond.push({ value, says: "is not" });
+    // Numbers in a list or by name have bounds of their own.
+    for (const inner of [[-1], { bad: 0 }]) if (fails(inner)) beyond.push({ value: inner, says: "is" });
   }
   return beyond;
 }

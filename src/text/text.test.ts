@@ -171,9 +171,10 @@ describe("loss masks", () => {
   test("an option out of bounds", () => {
     expect(messageOf(() => encodeDataset([row({ text: "a" })], tokenizer, { maxLength: 1 })))
       .toMatchInlineSnapshot(`
-      "data set has an option that cannot be used.
-        maxLength  1 is too small; at least 2 was expected"
-    `);
+        "data set has an option that cannot be used.
+          maxLength  1 is too small; at least 2 was expected
+        fix: maxLength: 1024"
+      `);
   });
 });
 

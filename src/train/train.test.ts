@@ -181,7 +181,8 @@ describe("training", () => {
         batchSize     0 is too small; at least 1 was expected
         learningRate  -1 is too small; at least 0 was expected
         lrScheduler   there is no such option; it is called lrSchedulerType here
-        epochs        0 is too small; above 0 was expected]
+        epochs        0 is too small; above 0 was expected
+      fix: batchSize: 4, learningRate: 0.0002, epochs: 3]
     `);
   });
 });
