@@ -67,3 +67,14 @@ describe.each(["ort-native", "ort-node"] as const)("a GGUF file on %s", (name) =
 
 const inBlocks = (model: CausalLanguageModel) =>
   [...model.namedParameters()].filter(({ blocks }) => blocks !== undefined);
+
+test("a training that begins beside a generation lets it end", async () => {
+  await using model = await AutoModelForCausalLM.fromPretrained(path);
+  const adapted = await getPeftModel(model, { peftType: "LORA", targetModules: ["q_proj"] });
+  const alone = await generate(model, inputIds, { maxNewTokens: 12, stopTokens: [] });
+  const [beside] = await Promise.all([
+    generate(model, inputIds, { maxNewTokens: 12, stopTokens: [] }),
+    adapted.backward({ inputIds, labels: inputIds }),
+  ]);
+  expect(beside).toEqual(alone);
+});

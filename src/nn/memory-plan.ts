@@ -55,6 +55,18 @@ function computedBytes({ graph }: BoundGraph): number {
   return 4 * widths.reduce((sum, width) => sum + width, 0);
 }
 
+/** Bytes of the weights that are kept in 8 bits, as they stand and turned. */
+function int8Bytes(plan: Plan): number {
+  const parameters = new Set(
+    plan.stages.flatMap((stage) =>
+      stage.kind === "tokens"
+        ? stage.save.forward.sources.flatMap((source) => (source.kind === "int8" ? [source.parameter] : []))
+        : [],
+    ),
+  );
+  return [...parameters].reduce((sum, { size }) => sum + 2 * size, 0);
+}
+
 /**
  * Divides what a limit leaves: first for what cannot be avoided (what is resident already, the head with a chunk of scores), then
  * for the streams of as many tokens as fit, then for matrix products that are kept instead of computed again.
@@ -73,7 +85,7 @@ export function planMemory(
 ): MemoryPlan {
   const scoreBytes = Math.min(SCORE_BYTES, given.limit / 50);
   // Scores, their exponentials, and their gradient.
-  const fixed = given.resident + given.headBytes + 3 * scoreBytes;
+  const fixed = given.resident + given.headBytes + int8Bytes(plan) + 3 * scoreBytes;
   const working = plan.stages.map((stage) =>
     stage.kind === "tokens" && stage.recompute.backward !== undefined
       ? computedBytes(stage.recompute.backward) / 2

@@ -292,6 +292,7 @@ export class Pass {
     const held = [...this.#slots.values(), ...this.#gradients.values(), ...[...this.#saved.values()].flat()];
     for (const tensor of held) this.runner.pool.release(tensor);
     this.#prepare(undefined);
+    this.runner.passReleased(this);
     this.#slots.clear();
     this.#gradients.clear();
     this.#saved.clear();

@@ -35,6 +35,8 @@ export class Runner {
   lastPolicy: ActivationPolicy | undefined;
   #plans = new Map<string, Plan>();
   #trains = false;
+  /** Passes that have not been released. */
+  readonly #passes = new Set<Pass>();
   #residentAtStart = 0;
   #memory: MemoryPlan | undefined;
   #warned = false;
@@ -62,11 +64,16 @@ export class Runner {
     return { packed: !this.#trains, int8: this.options.arithmetic === "int8" };
   }
 
+  /** Whether weights that have to be decoded stay in memory once they were: not in 8 bits, and not under a limit. */
+  get keepsDecoded(): boolean {
+    return this.weights.keep && this.products.int8 !== true;
+  }
+
   /** Decoded weights serve all passes from now on; the graphs that have them in blocks are given up. */
   async #startTraining(): Promise<void> {
     this.#trains = true;
     this.#plans.clear();
-    await this.sessions.closeWithConstants();
+    if (this.#passes.size === 0) await this.sessions.closeWithConstants();
     this.#residentAtStart = residentBytes();
   }
 
@@ -127,6 +134,7 @@ export class Runner {
     const { observer } = options;
     const plan = observer === undefined ? this.plan({ training, gradients }) : this.#observedPlan(observer);
     const pass = new Pass(this, plan, virtual, options);
+    this.#passes.add(pass);
     try {
       await pass.run();
     } catch (error) {
@@ -134,6 +142,12 @@ export class Runner {
       throw error;
     }
     return pass;
+  }
+
+  /** Called by every pass when it is released: graphs that training has given up may have served others until then. */
+  passReleased(pass: Pass): void {
+    this.#passes.delete(pass);
+    if (this.#passes.size === 0 && this.#trains) void this.sessions.closeWithConstants();
   }
 
   async close(): Promise<void> {

@@ -41,9 +41,8 @@ export interface VerificationReport {
 function baseFingerprints(base: PretrainedModel): Map<string, string> {
   return new Map(
     [...base.namedParameters()].map((parameter) => {
-      const keep = parameter.loaded || base.runner.products.int8 !== true;
+      const keep = parameter.loaded || base.runner.keepsDecoded;
       const print = fingerprint(parameter.tensor);
-      // In 8 bits nothing else needs the decoded elements.
       if (!keep) parameter.forget();
       return [parameter.name, print];
     }),
