@@ -36,7 +36,6 @@ export class Pass {
   readonly #policy: ActivationPolicy;
   readonly #tensors: Readonly<Record<Over, Readonly<Record<string, HostTensor>>>>;
   readonly #stages: readonly PlannedStage[];
-
   readonly batch: TokenBatch;
 
   constructor(
