@@ -2,7 +2,7 @@
 //   node scripts/fetch-models.mjs minilm finefoods
 //   npm run build && npx tsc -p examples
 //   node out/examples/text-classification.js LORA 0            method and seed; a third number ends the run after so many steps
-// text-classification.py does the same with Hugging Face PEFT.
+// text_classification.py does the same with Hugging Face PEFT; docs/text-classification.md has the table of both.
 import { homedir } from "node:os";
 import { join } from "node:path";
 import {
@@ -24,6 +24,17 @@ const METHODS: Readonly<Record<string, { readonly config?: PeftConfig; readonly 
   },
   IA3: { config: { peftType: "IA3" }, learningRate: 1e-2 },
   BITFIT: { config: { peftType: "BITFIT" }, learningRate: 2e-3 },
+  PROMPT_TUNING: {
+    config: {
+      peftType: "PROMPT_TUNING",
+      numVirtualTokens: 20,
+      promptTuningInit: "TEXT",
+      promptTuningInitText: "Is this review of food great or other?",
+    },
+    learningRate: 1e-2,
+  },
+  PREFIX_TUNING: { config: { peftType: "PREFIX_TUNING", numVirtualTokens: 20 }, learningRate: 1e-2 },
+  SEQ_BN: { config: { peftType: "SEQ_BN" }, learningRate: 1e-3 },
   FULL: { learningRate: 5e-5 },
 };
 
@@ -46,7 +57,7 @@ const base = await AutoModelForSequenceClassification.fromPretrained(join(cache,
   onWarning: () => undefined,
 });
 const encode = (some: typeof rows) =>
-  encodeTaskDataset(some!, base.tokenizer!, { task: "SEQ_CLS", labels, maxLength: 128 });
+  encodeTaskDataset(some!, base.tokenizer!, { task: "SEQ_CLS", labels, maxLength: 64 });
 const [dataset, testSet] = [encode(rows), encode(testRows)];
 
 if (method.config === undefined) base.setTrainable(true);
@@ -57,7 +68,7 @@ const [trainable, all] = [count(model.trainableParameters()), count(model.namedP
 
 let [steps, seconds, loss] = [0, 0, 0];
 const events = train(model, dataset, {
-  epochs: 2,
+  epochs: 1,
   batchSize: 16,
   learningRate: method.learningRate,
   lrSchedulerType: "linear",
