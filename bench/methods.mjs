@@ -3,12 +3,12 @@
 // Prints a table: trained parameters, seconds a step, peak memory, loss of the first and the last five steps, and whether the base
 // stayed as it was. Needs scripts/fetch-models.mjs minilm finefoods smollm2 perlfaq.
 import { spawnSync } from "node:child_process";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as peft from "../dist/index.js";
 import { methods } from "../dist/methods/index.js";
 import { peakResidentBytes } from "../dist/runtime/memory.js";
+import { cacheFolder as cache } from "../scripts/cache-folder.mjs";
 
 const STEPS = 30;
 const RATES = {
@@ -30,7 +30,6 @@ const NEEDS = {
   MULTITASK_PROMPT_TUNING: { numVirtualTokens: 8, numTasks: 1 },
   TRAINABLE_TOKENS: { tokenIndices: Array.from({ length: 512 }, (_, i) => i) },
 };
-const cache = process.env.PEFT_CACHE ?? join(homedir(), ".cache", "peft.js");
 const [workload = "minilm", ...rest] = process.argv.slice(2);
 
 async function open() {

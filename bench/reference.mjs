@@ -1,11 +1,10 @@
 // Compares peft.js on SmolLM2-135M-Instruct with what bench/peer/reference.py wrote:
 //   node bench/reference.mjs [MODEL]       the GGUF file, or the Hugging Face folder made from it
 import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { AdamW, AutoModelForCausalLM, generate, PeftModel } from "../dist/index.js";
+import { cacheFolder as cache } from "../scripts/cache-folder.mjs";
 
-const cache = process.env.PEFT_CACHE ?? join(homedir(), ".cache", "peft.js");
 const reference = join(cache, "reference");
 const model = process.argv[2] ?? join(cache, "SmolLM2-135M-Instruct.Q4_1.gguf");
 const json = (name) => JSON.parse(readFileSync(join(reference, name), "utf8"));

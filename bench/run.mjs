@@ -5,9 +5,10 @@
 // Prints a table, and writes bench/results/<time>.json and bench/report.html.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { cpus, homedir, loadavg, totalmem } from "node:os";
+import { cpus, loadavg, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { cacheFolder as cache } from "../scripts/cache-folder.mjs";
 import { renderHtml, renderMarkdown } from "./report.mjs";
 
 const { values } = parseArgs({
@@ -22,7 +23,6 @@ const { values } = parseArgs({
     model: { type: "string" },
   },
 });
-const cache = process.env.PEFT_CACHE ?? join(homedir(), ".cache", "peft.js");
 const model = values.model ?? join(cache, "SmolLM2-135M-Instruct.Q4_1.gguf");
 const peerModel = join(cache, "reference", "model");
 const data = join(cache, "perlfaq.jsonl");

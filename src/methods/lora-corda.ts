@@ -144,6 +144,7 @@ function cordaPair({ site, r, scaling, scope }: StartContext, method: "ipm" | "k
  * arXiv:2406.05223
  */
 export const corda: LoraStart<CordaConfig> = {
+  settings: "cordaConfig",
   takesWeight: true,
   calibration: (_config, targets) => new CordaCalibration(linearTargets(targets).map(({ place }) => place)),
   start(context) {

@@ -259,6 +259,7 @@ class EvaCalibration implements Calibration {
  * Explained Variance Adaptation", arXiv:2410.07170
  */
 export const eva: LoraStart<EvaConfig> = {
+  settings: "evaConfig",
   calibration: (config, targets) => new EvaCalibration(config, linearTargets(targets)),
   start({ scope, config }) {
     scope.once("evaConfig", () => {

@@ -85,6 +85,7 @@ function gaPair({ site, r, scaling, scope }: StartContext, options: GaOptions): 
  * @see Wang, Yu and Li, "LoRA-GA: Low-Rank Adaptation with Gradient Approximation", arXiv:2407.05000
  */
 export const loraGa: LoraStart<GaConfig> = {
+  settings: "loraGaConfig",
   takesWeight: true,
   calibration(_config, targets): Calibration {
     const found = new Map<string, Float32Array>();

@@ -37,6 +37,8 @@ export interface StartOptions {
 
 /** A value of `initLoraWeights`: how A and B of a linear layer start. */
 export interface LoraStart<V extends StartOptions = StartOptions> {
+  /** The option that holds its settings, where it has any. */
+  readonly settings?: string;
   /** Whether A and B start as a part of the weight, which then goes on without it. */
   readonly takesWeight?: boolean;
   /** Whether B stays as it starts, and A is trained alone. */

@@ -102,12 +102,12 @@ const starts = {
 /** Options that are settings of one start. */
 export const startOptions = { evaConfig, cordaConfig, loraGaConfig };
 
-/** The start that each of them is for. */
-export const groupsOfStarts: Readonly<Record<keyof typeof startOptions, string>> = {
-  evaConfig: "eva",
-  cordaConfig: "corda",
-  loraGaConfig: "lora_ga",
-};
+/** Starts that have settings, by the option that holds them. */
+export const startsBySettings: ReadonlyMap<string, string> = new Map(
+  Object.entries(starts).flatMap(([name, { settings }]) =>
+    settings === undefined ? [] : [[settings, name]],
+  ),
+);
 
 /** Words that `initLoraWeights` takes beside true and false. */
 export const startNames = Object.keys(starts).filter((name) => !/^(true|false)$/.test(name)) as Exclude<

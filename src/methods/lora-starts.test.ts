@@ -10,6 +10,7 @@ import { Random } from "../base/random.js";
 import { getPeftModel, PeftModel } from "../peft/peft-model.js";
 import { AdamW } from "../train/adamw.js";
 import type { PeftConfig } from "./index.js";
+import { startOptions, startsBySettings } from "./lora-start.js";
 
 let base: CausalLanguageModel;
 let folder: string;
@@ -198,4 +199,8 @@ describe("options that cannot be used", () => {
     expect(base.trainableParameters()).toEqual([]);
     for (const module of base.modules()) expect(module.attachments).toEqual([]);
   });
+});
+
+test("every option with settings belongs to a start", () => {
+  expect([...startsBySettings.keys()].sort()).toEqual(Object.keys(startOptions).sort());
 });

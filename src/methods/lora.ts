@@ -9,7 +9,7 @@ import { doraEmbedding, doraLinear } from "./lora-dora.js";
 import { keepResidual } from "./lora-residual.js";
 import type { StartOptions } from "./lora-pair.js";
 import { checkParameterPlaces, isOwnUpdate, parameterFaults, parameterUpdate } from "./lora-parameter.js";
-import { groupsOfStarts, PISSA_ITERATIONS, startNames, startOf, startOptions } from "./lora-start.js";
+import { PISSA_ITERATIONS, startNames, startOf, startOptions, startsBySettings } from "./lora-start.js";
 import { type Companion, type ConfigFault, defineMethod, type MethodDefinition } from "./method.js";
 import { trainableTokens } from "./trainable-tokens.js";
 
@@ -22,11 +22,11 @@ const tokenRows = (tokenIndices: readonly number[], targets?: readonly string[])
   prefix: "token_adapter.",
 });
 
-const startSettings = Object.keys(startOptions);
+const startSettings = [...startsBySettings.keys()];
 
 /** Settings of a start that is another than the one that is chosen. */
 function strayGroups(config: StartOptions & Readonly<Record<string, unknown>>): ConfigFault[] {
-  return Object.entries(groupsOfStarts)
+  return [...startsBySettings]
     .filter(([option, start]) => {
       const given = config[option];
       return (
