@@ -1,6 +1,7 @@
 import { CheckpointError, type Fact } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../base/half.js";
+import { Slab } from "../base/slab.js";
 import { suggest } from "../base/suggest.js";
 import type { Checkpoint } from "../files/checkpoint.js";
 import type { TaskModule } from "../models/model.js";
@@ -87,6 +88,7 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
   const missing: string[] = [];
   const misshapen: string[] = [];
   const fresh: Parameter[] = [];
+  const slab = new Slab();
   const mayBeFresh = (name: string): boolean =>
     options.freshHead && (root.headNames.includes(name.split(".")[0]!) || /(^|\.)pooler\./.test(name));
   for (const [, parameter] of namedParameters(root)) {
@@ -108,11 +110,18 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
     }
     const kept = options.dtype === "auto" ? (dtype as DType) : options.dtype;
     const target: DType = kept === "bfloat16" && !options.bfloat16Inputs ? "float32" : kept;
-    const decodes = target === "float32" && checkpoint.decode !== undefined;
-    parameter.defer(target, () => convertTensor(checkpoint.read(name), target), {
-      blocks: options.dtype === "auto" ? checkpoint.packed?.(name) : undefined,
-      decode: decodes ? (out) => checkpoint.decode!(name, out) : undefined,
-    });
+    const decode =
+      target === "float32" && checkpoint.decode !== undefined
+        ? (out: Float32Array): void => checkpoint.decode!(name, out)
+        : undefined;
+    const load = (): HostTensor => {
+      if (decode === undefined) return convertTensor(checkpoint.read(name), target);
+      const data = slab.take(parameter.size);
+      decode(data);
+      return hostTensor("float32", parameter.shape, data);
+    };
+    const blocks = options.dtype === "auto" ? checkpoint.packed?.(name) : undefined;
+    parameter.defer(target, load, { blocks, decode });
   }
   const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));
   if (missing.length > 0 || misshapen.length > 0)

@@ -1,3 +1,5 @@
+import type { HostTensor } from "./host-tensor.js";
+
 const word = new Uint32Array(1);
 const real = new Float32Array(word.buffer);
 
@@ -63,4 +65,11 @@ export function float32ToBfloat16(values: Float32Array): Uint16Array {
   const out = new Uint16Array(values.length);
   for (let i = 0; i < values.length; i += 1) out[i] = bfloat16Bits(values[i]!);
   return out;
+}
+
+/** The elements of a tensor as float32: the live array of a float32 tensor, a converted copy of any other float type. */
+export function asFloat32({ dtype, data }: HostTensor): Float32Array {
+  if (dtype === "bfloat16") return bfloat16ToFloat32(data as Uint16Array);
+  if (dtype === "float16") return float16ToFloat32(data as Uint16Array);
+  return data as Float32Array;
 }

@@ -30,26 +30,13 @@ export function huggingFaceName(name: string): string | undefined {
   return IN_BLOCK[part] === undefined ? undefined : `model.layers.${block}.${IN_BLOCK[part]}.${kind}`;
 }
 
-/** The row of the file that a row of the model lies in, where the halves of each head are interleaved. */
+/**
+ * The row of the file that a row of a query or key projection of Hugging Face's lies in: GGUF files of the architecture `llama` keep the
+ * two halves of a rotated head interleaved.
+ */
 export function interleavedRow(row: number, headDim: number): number {
   const half = headDim / 2;
   const i = row % headDim;
   // Row p · d/2 + j of the model is row 2 j + p of the file.
   return row - i + 2 * (i % half) + Math.floor(i / half);
-}
-
-/**
- * Puts the rows of a query or key projection back in Hugging Face's order: GGUF files of the architecture `llama` keep the two
- * halves of a rotated head interleaved.
- *
- * Shapes: rows (heads · d, width), or a bias (heads · d) with width 1.
- */
-export function uninterleaveHeads(data: Float32Array, heads: number, width: number): Float32Array {
-  const out = new Float32Array(data.length);
-  const rows = data.length / width;
-  for (let row = 0; row < rows; row += 1) {
-    const from = interleavedRow(row, rows / heads) * width;
-    out.set(data.subarray(from, from + width), row * width);
-  }
-  return out;
 }

@@ -7,7 +7,7 @@ import { blockCodes } from "./gguf-codes.js";
 import { findTensor } from "./find-tensor.js";
 import { ggufConfig, ggufGenerationConfig } from "./gguf-config.js";
 import { type GgufHeader, type GgufTensor, readGgufHeader } from "./gguf-header.js";
-import { huggingFaceName, interleavedRow, ROPE_DIVISORS, uninterleaveHeads } from "./gguf-names.js";
+import { huggingFaceName, interleavedRow, ROPE_DIVISORS } from "./gguf-names.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { openMappedFile } from "./mapped-file.js";
 
@@ -106,9 +106,18 @@ export async function openGguf(path: string): Promise<Checkpoint> {
       tensor: GgufTensor,
       data: Float32Array = new Float32Array(elementCount(tensor.shape)),
     ): Float32Array => {
-      const bytes = file.bytes(tensor.offset, byteLength(tensor, path, file.byteLength));
-      blockTypes[tensor.type]!.decode(bytes, data);
-      file.forget(tensor.offset, bytes.length);
+      const length = byteLength(tensor, path, file.byteLength);
+      const { decode: decodeBlocks } = blockTypes[tensor.type]!;
+      const heads = interleavedHeads(header, tensor.name);
+      if (heads === undefined) decodeBlocks(file.bytes(tensor.offset, length), data);
+      else {
+        const [rows, width = 1] = tensor.shape as [number, number?];
+        for (let row = 0; row < rows; row += 1) {
+          const at = tensor.offset + (interleavedRow(row, rows / heads) * length) / rows;
+          decodeBlocks(file.bytes(at, length / rows), data.subarray(row * width, (row + 1) * width));
+        }
+      }
+      file.forget(tensor.offset, length);
       return data;
     };
     const tensors = new Map<string, GgufTensor>();
@@ -125,10 +134,7 @@ export async function openGguf(path: string): Promise<Checkpoint> {
     const generationConfig = ggufGenerationConfig(header);
     const read = (name: string): HostTensor => {
       const tensor = findTensor(tensors, name, path);
-      let data = decode(tensor);
-      const heads = interleavedHeads(header, tensor.name);
-      if (heads !== undefined) data = uninterleaveHeads(data, heads, tensor.shape[1] ?? 1);
-      return hostTensor("float32", tensor.shape, data);
+      return hostTensor("float32", tensor.shape, decode(tensor));
     };
     const packed = (name: string): StoredBlocks | undefined => {
       const tensor = findTensor(tensors, name, path);
@@ -168,10 +174,7 @@ export async function openGguf(path: string): Promise<Checkpoint> {
       },
       read,
       decode(name, out) {
-        const tensor = findTensor(tensors, name, path);
-        const heads = interleavedHeads(header, tensor.name);
-        if (heads === undefined) decode(tensor, out);
-        else out.set(uninterleaveHeads(decode(tensor), heads, tensor.shape[1] ?? 1));
+        decode(findTensor(tensors, name, path), out);
       },
       packed,
       config: () => config,

@@ -1,3 +1,4 @@
+import { asFloat32 } from "../base/half.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import type { Parameter } from "./parameter.js";
 
@@ -18,13 +19,13 @@ export type Int8Part = `${keyof Int8Weight} ${keyof Int8Matrix}`;
 
 const weights = new WeakMap<Parameter, Int8Weight>();
 
-/** The weight of a parameter in 8 bits; made at the first use, and kept in place of its float32 elements. */
+/** The weight of a parameter in 8 bits; made at the first use, and kept. */
 export function int8Weight(parameter: Parameter): Int8Weight {
   let known = weights.get(parameter);
   if (known === undefined) {
-    known = toInt8(parameter.data, parameter.shape as readonly [number, number]);
+    const shape = parameter.shape as readonly [number, number];
+    known = parameter.readOnce((tensor) => toInt8(asFloat32(tensor), shape));
     weights.set(parameter, known);
-    parameter.forget();
   }
   return known;
 }

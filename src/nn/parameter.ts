@@ -1,8 +1,8 @@
 import { InternalError } from "../base/errors.js";
-import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
+import { asFloat32 } from "../base/half.js";
 import type { DType, Shape, TensorType } from "../base/tensor-type.js";
 import type { StoredBlocks } from "../base/packed-matrix.js";
-import { elementCount, type HostTensor, zeros } from "../base/host-tensor.js";
+import { elementCount, type HostTensor, hostTensor, zeros } from "../base/host-tensor.js";
 
 export interface ParameterOptions {
   readonly dtype?: DType;
@@ -10,6 +10,9 @@ export interface ParameterOptions {
   readonly symbolic?: Shape;
   readonly trainable?: boolean;
 }
+
+// For elements that are read once, shared by all parameters.
+let scratch = new Float32Array(0);
 
 /**
  * A tensor of weights: its size is known at once, its elements when it is loaded.
@@ -91,15 +94,19 @@ export class Parameter {
     return this.#decode !== undefined && !this.trainable;
   }
 
+  /** Gives the elements to somebody who needs them once; those that have to be decoded for it are not kept. */
+  readOnce<T>(use: (tensor: HostTensor) => T): T {
+    if (this.#tensor !== undefined || this.#decode === undefined) return use(this.tensor);
+    if (scratch.length < this.size) scratch = new Float32Array(this.size);
+    const data = scratch.subarray(0, this.size);
+    this.#decode(data);
+    return use(hostTensor("float32", this.shape, data));
+  }
+
   /** Decodes the elements into memory of the caller. */
   decodeInto(out: Float32Array): void {
     if (this.#decode === undefined) throw new InternalError(`${this.name} has nothing to decode.`);
     this.#decode(out);
-  }
-
-  /** Lets go of elements that can be read again. */
-  forget(): void {
-    if (this.#load !== undefined) this.#tensor = undefined;
   }
 
   get loaded(): boolean {
@@ -117,10 +124,7 @@ export class Parameter {
 
   /** The elements as float32: the live array of a float32 parameter, a converted copy of any other. */
   get data(): Float32Array {
-    const { dtype, data } = this.tensor;
-    if (dtype === "bfloat16") return bfloat16ToFloat32(data as Uint16Array);
-    if (dtype === "float16") return float16ToFloat32(data as Uint16Array);
-    return data as Float32Array;
+    return asFloat32(this.tensor);
   }
 
   /** Makes room for float32 elements of this parameter's own, all zero. */

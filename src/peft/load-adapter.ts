@@ -1,5 +1,5 @@
 import type { PretrainedModel } from "../auto/pretrained-model.js";
-import { bfloat16ToFloat32, float16ToFloat32 } from "../base/half.js";
+import { asFloat32 } from "../base/half.js";
 import { CheckpointError, TargetError } from "../base/errors.js";
 import { type HostTensor, hostTensor, type TensorData } from "../base/host-tensor.js";
 import type { AdapterFiles } from "../files/adapter-files.js";
@@ -16,12 +16,6 @@ import { HEAD_NAMES } from "./head-names.js";
 import { openAdapter } from "./open-adapter.js";
 import { checkEncoder } from "./prompt-encoder-file.js";
 import { checkTying, withTied } from "./ties.js";
-
-function asFloat32(tensor: HostTensor): Float32Array {
-  if (tensor.dtype === "bfloat16") return bfloat16ToFloat32(tensor.data as Uint16Array);
-  if (tensor.dtype === "float16") return float16ToFloat32(tensor.data as Uint16Array);
-  return Float32Array.from(tensor.data as Float32Array);
-}
 
 /** Integers, which some programs write as floating-point numbers. */
 const convert = (tensor: HostTensor, { type }: Parameter): TensorData =>
@@ -77,7 +71,7 @@ export async function loadAdapterFolder(
         adapter = attachToModel(base, plan, { name, seed: 0, fromFile: encoder === undefined });
         fillTensors(adapter, encoder ?? weights, { ...files, baseModel });
         if (encoder === undefined) return { adapter, warnings };
-        const saved = (key: string): Float32Array => asFloat32(weights.read(key));
+        const saved = (key: string): Float32Array => asFloat32(weights.read(key)).slice();
         await checkEncoder(base, adapter, saved, { encoder: encoder.path, weights: weights.path });
         return { adapter, warnings };
       } finally {

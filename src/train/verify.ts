@@ -41,9 +41,9 @@ export interface VerificationReport {
 function baseFingerprints(base: PretrainedModel): Map<string, string> {
   return new Map(
     [...base.namedParameters()].map((parameter) => {
-      const keep = parameter.loaded || base.runner.keepsDecoded;
-      const print = fingerprint(parameter.tensor);
-      if (!keep) parameter.forget();
+      const print = base.runner.keepsDecoded
+        ? fingerprint(parameter.tensor)
+        : parameter.readOnce(fingerprint);
       return [parameter.name, print];
     }),
   );
