@@ -11,7 +11,9 @@ import { ConfigError } from "../base/errors.js";
 import { openCheckpoint } from "../files/checkpoint.js";
 import { resolveModel } from "../files/hub.js";
 import { readJsonObject } from "../files/json-file.js";
-import { type TaskType, taskOfCheckpoint, writesText } from "../models/model.js";
+import { models } from "../models/index.js";
+import { type ModelDefinition, type TaskType, taskOfCheckpoint, writesText } from "../models/model.js";
+import { isAdapterHub } from "../peft/adapterhub-config.js";
 import { PeftModel } from "../peft/peft-model.js";
 import { modelPath } from "./embedded.js";
 import type { Terminal } from "./terminal.js";
@@ -27,11 +29,28 @@ export interface OpenOptions {
   readonly signal: AbortSignal;
 }
 
+/** The same of a folder of AdapterHub: the class of the model it was saved with, and the labels of its head. */
+async function adapterHubFacts(
+  folder: string,
+  values: Readonly<Record<string, unknown>>,
+): Promise<{ task?: TaskType; labels: LabelOptions }> {
+  const known = models as Readonly<Record<string, ModelDefinition | undefined>>;
+  const definition = known[String(values["model_type"])];
+  const task = definition && taskOfCheckpoint(definition, { architectures: [values["model_class"]] });
+  const headFile = join(folder, "head_config.json");
+  const head = existsSync(headFile) ? await readJsonObject(headFile) : {};
+  const ids = Object.entries((head["label2id"] ?? {}) as Readonly<Record<string, number>>);
+  const id2label = Object.fromEntries(ids.map(([label, id]): [number, string] => [id, label]));
+  return { ...(task && { task }), labels: ids.length === 0 ? {} : { id2label } };
+}
+
 /** The task that an adapter was trained for and the labels it was given, where its folder says so. */
 async function adapterFacts(adapter: string): Promise<{ task?: TaskType; labels: LabelOptions }> {
   const folder = await resolveModel(adapter);
   if (!existsSync(join(folder, "adapter_config.json"))) return { labels: {} };
-  const { task_type: task } = await readJsonObject(join(folder, "adapter_config.json"));
+  const values = await readJsonObject(join(folder, "adapter_config.json"));
+  if (isAdapterHub(values)) return adapterHubFacts(folder, values);
+  const { task_type: task } = values;
   const known = typeof task === "string" && Object.hasOwn(autoModels, task);
   const labelFile = join(folder, "labels.json");
   const facts = existsSync(labelFile) ? await readJsonObject(labelFile) : {};

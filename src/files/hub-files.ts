@@ -3,9 +3,12 @@ import { firstFew } from "../base/first-few.js";
 import type { HubFile } from "./hub-download.js";
 
 const SMALL =
-  /^(config|generation_config|adapter_config|tokenizer|tokenizer_config|special_tokens_map|chat_template)\.json$|^chat_template\.jinja$/;
+  /^(config|generation_config|adapter_config|head_config|tokenizer|tokenizer_config|special_tokens_map|chat_template)\.json$|^chat_template\.jinja$/;
 
 const WEIGHTS = /^(model|adapter_model)(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$/;
+
+/** Adapters of AdapterHub, with the head beside them. */
+const ADAPTERHUB = /^(adapter|model_head)\.safetensors$|^pytorch_(adapter|model_head)\.bin$/;
 
 /** What is fetched of a repository. */
 export interface ChosenFiles {
@@ -37,6 +40,11 @@ export function chooseFiles(id: string, files: readonly HubFile[], gguf: string 
   if (weights.length > 0) {
     const small = files.filter(({ path }) => SMALL.test(path));
     return { files: [...small, ...weights], gguf: undefined };
+  }
+  const adapter = files.filter(({ path }) => ADAPTERHUB.test(path));
+  if (adapter.some(({ path }) => path.includes("adapter"))) {
+    const small = files.filter(({ path }) => SMALL.test(path));
+    return { files: [...small, ...adapter], gguf: undefined };
   }
   const ggufs = files.filter(({ path }) => path.endsWith(".gguf"));
   const [only] = ggufs;

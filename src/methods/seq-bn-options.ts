@@ -11,6 +11,7 @@ import {
   type OptionValues,
 } from "../base/option.js";
 import { targetOptions } from "../base/target-options.js";
+import type { ConfigFault } from "./method.js";
 
 const NON_LINEARITIES = [
   "relu",
@@ -155,73 +156,73 @@ export const bottleneckInert = {
   use_gating: false,
 };
 
-const NOT_HERE = "is not supported; leave it out, and the adapter works without";
+const notHere = (what: string, instead = ""): string =>
+  `${what} is not supported: leave it out, and the adapter works without it${instead}`;
 
 /** Parts of AdapterHub's `BnConfig` that are not here. */
 export const bottleneckRefuses = {
-  crossAdapter: `adapters behind cross-attention: ${NOT_HERE} them`,
+  crossAdapter: notHere("an adapter behind cross-attention"),
   hypercomplexNonlinearity:
     "the right factors start Glorot-normal, as in AdapterHub whatever it says: leave it out",
-  invAdapter: `an invertible adapter behind the embedding: ${NOT_HERE} it`,
-  invAdapterReductionFactor: `an invertible adapter behind the embedding: ${NOT_HERE} it`,
-  stochasticDepth: `dropping whole branches: ${NOT_HERE} it, or use dropout`,
-  useGating: `a gate on the adapter: ${NOT_HERE} it, or use scaling: "learned"`,
+  invAdapter: notHere("an invertible adapter behind the embedding"),
+  invAdapterReductionFactor: notHere("an invertible adapter behind the embedding"),
+  stochasticDepth: notHere("dropping whole branches", ", or use dropout"),
+  useGating: notHere("a gate on the adapter", ', or use scaling: "learned"'),
 };
 
-type Fault = { readonly keys: readonly string[]; readonly text: string };
-
-function parallelFaults(config: BottleneckConfig): Fault[] {
+function parallelFaults(config: BottleneckConfig): ConfigFault[] {
   if (!config.isParallel) return [];
-  const faults: Fault[] = [];
-  const idle = (key: keyof BottleneckConfig, off: string): number =>
-    faults.push({
-      keys: [key, "isParallel"],
-      text: `a parallel adapter has nothing that it could do: ${off}`,
-    });
-  if (config.originalLnBefore) idle("originalLnBefore", "originalLnBefore: false");
-  if (config.adapterResidualBeforeLn) idle("adapterResidualBeforeLn", "adapterResidualBeforeLn: false");
-  if (config.residualBeforeLn !== true) idle("residualBeforeLn", "leave it out");
-  return faults;
+  const off = { originalLnBefore: false, adapterResidualBeforeLn: false, residualBeforeLn: true } as const;
+  const text = "a parallel adapter reads the residual stream as it is, and this has no effect";
+  return Object.entries(off)
+    .filter(([key, value]) => config[key as keyof typeof off] !== value)
+    .map(([key, value]) => ({ keys: [key, "isParallel"], text, fix: { [key]: value } }));
 }
 
-function phmFaults(config: BottleneckConfig): Fault[] {
+function phmFaults(config: BottleneckConfig): ConfigFault[] {
   const values = config as Readonly<Record<string, unknown>>;
   if (!config.phmLayer) {
+    const text = "it has no effect without Kronecker products";
     return Object.entries(phmOptions)
       .filter(([key, option]) => values[key] !== option.default)
-      .map(([key]) => ({ keys: [key, "phmLayer"], text: "it has no effect without phmLayer: true" }));
+      .map(([key]) => ({ keys: [key, "phmLayer"], text, fix: { phmLayer: true } }));
   }
-  const faults: Fault[] = [];
+  const faults: ConfigFault[] = [];
   if (config.initWeights !== "bert")
     faults.push({
       keys: ["initWeights", "phmLayer"],
-      text: 'Kronecker factors have a start of their own (phmCInit): initWeights: "bert"',
+      text: "Kronecker factors have a start of their own (phmCInit)",
+      fix: { initWeights: "bert" },
     });
   if (config.sharedWPhm && !config.factorizedPhmW)
     faults.push({
       keys: ["sharedWPhm", "factorizedPhmW"],
-      text: "AdapterHub shares right factors only where they are factorised: factorizedPhmW: true",
+      text: "AdapterHub shares right factors only where they are factorised",
+      fix: { factorizedPhmW: true },
     });
   if (config.sharedWPhm && typeof config.reductionFactor !== "number")
     faults.push({
       keys: ["sharedWPhm", "reductionFactor"],
-      text: "right factors that all places share have one size: reductionFactor as one number",
+      text: "right factors that all places share have one size, and so has the bottleneck",
+      fix: { reductionFactor: 32 },
     });
   return faults;
 }
 
 /** Options of a bottleneck adapter that do not go together. */
-export function bottleneckFaults(config: BottleneckConfig): Fault[] {
+export function bottleneckFaults(config: BottleneckConfig): ConfigFault[] {
   const faults = [...parallelFaults(config), ...phmFaults(config)];
   if (!config.mhAdapter && !config.outputAdapter)
     faults.push({
       keys: ["mhAdapter", "outputAdapter"],
-      text: "one of the two has to be true, or nothing is adapted",
+      text: "nothing would be adapted",
+      fix: { outputAdapter: true },
     });
   if (!config.isParallel && config.residualBeforeLn === "post_add" && !config.originalLnBefore)
     faults.push({
       keys: ["residualBeforeLn", "originalLnBefore"],
-      text: "post_add means the sum that originalLnBefore makes: originalLnBefore: true",
+      text: "post_add means the sum that originalLnBefore makes",
+      fix: { originalLnBefore: true },
     });
   return faults;
 }

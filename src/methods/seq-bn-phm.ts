@@ -77,6 +77,7 @@ function checkSizes(
   const { phmDim: n } = config;
   const odd = [inFeatures, outFeatures].find((width) => width % n !== 0);
   if (odd === undefined) return;
+  const width = Math.max(inFeatures, outFeatures);
   throw new ConfigError({
     code: "phm_dim",
     summary: `phmDim: ${n} does not divide the width ${odd} of a projection at ${path}.`,
@@ -84,7 +85,7 @@ function checkSizes(
       ["widths", `${inFeatures} and ${outFeatures}, the width of the model and that of the bottleneck`],
     ],
     fixes: [
-      `reductionFactor: a number that makes the bottleneck a multiple of ${n}`,
+      ...(width % n === 0 ? [`reductionFactor: ${width / n}, for a bottleneck of ${n}`] : []),
       "phmDim: a divisor of both widths",
     ],
     fields: { path, phmDim: n, inFeatures, outFeatures },

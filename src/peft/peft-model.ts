@@ -8,6 +8,7 @@ import type {
 import type { PeftConfig } from "../methods/index.js";
 import type { StepFacts } from "../methods/method.js";
 import type { Parameter } from "../nn/parameter.js";
+import { saveForAdapterHub } from "./adapterhub-save.js";
 import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
 import type { PeftWarning } from "./adapter-plan.js";
 import { attachFresh, type AttachOptions, type CalibratedAttachOptions } from "./attach-fresh.js";
@@ -232,16 +233,21 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   }
 
   /**
-   * Writes adapter_config.json and adapter_model.safetensors, readable by Hugging Face PEFT. The adapter called `default` goes
+   * Writes adapter_config.json and adapter_model.safetensors, readable by Hugging Face PEFT, or with `layout: "adapterhub"` what AdapterHub reads. The adapter called `default` goes
    * into the folder itself, any other into a folder of its name below.
    */
   async savePretrained(
     folder: string,
-    options: { readonly adapterNames?: readonly string[] } = {},
+    options: {
+      readonly adapterNames?: readonly string[];
+      /** @defaultValue "peft" */
+      readonly layout?: "peft" | "adapterhub";
+    } = {},
   ): Promise<void> {
+    const save = options.layout === "adapterhub" ? saveForAdapterHub : saveAdapter;
     for (const name of options.adapterNames ?? this.adapterNames) {
       const target = name === "default" ? folder : `${folder}/${name}`;
-      await saveAdapter(this.base, this.adapter(name), target);
+      await save(this.base, this.adapter(name), target);
     }
   }
 

@@ -21,6 +21,10 @@ const PIPELINES: Readonly<Record<TaskType, string>> = {
   FEATURE_EXTRACTION: "feature-extraction",
 };
 
+const READERS = "It can be loaded by peft.js and by Hugging Face PEFT.";
+const ADAPTERHUB_READERS =
+  'It can be loaded by peft.js, which writes it for AdapterHub with savePretrained(folder, { layout: "adapterhub" }).';
+
 /** The README of an adapter folder. */
 function modelCard(base: PretrainedModel, adapter: AttachedAdapter): string {
   const count = [...adapter.tensors.values()].reduce((total, { size }) => total + size, 0);
@@ -36,7 +40,7 @@ pipeline_tag: ${PIPELINES[base.taskType]}
 # ${adapter.method.title} adapter for ${base.name}
 
 ${count.toLocaleString("en")} parameters in ${adapter.tensors.size} tensors, trained with peft.js ${VERSION}.
-It can be loaded by peft.js and by Hugging Face PEFT.
+${adapter.method.adapterHub === undefined ? READERS : ADAPTERHUB_READERS}
 `;
 }
 

@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
@@ -15,6 +16,7 @@ import {
 import type { PretrainedModel } from "../../src/auto/pretrained-model.js";
 import type { Parameter } from "../../src/nn/parameter.js";
 import { AdapterHubNames } from "../../src/peft/adapterhub-names.js";
+import { openAdapterFolder } from "../../src/files/adapter-files.js";
 import { expectClose } from "../support/close.js";
 import { fixturesFolder } from "../support/fixture.js";
 
@@ -36,7 +38,11 @@ let engine: Engine;
 beforeAll(async () => {
   engine = await createEngine({});
 });
-afterAll(() => engine.close());
+const temporary = mkdtempSync(join(tmpdir(), "peft-adapterhub-"));
+afterAll(async () => {
+  await engine.close();
+  rmSync(temporary, { recursive: true });
+});
 
 /** The loss that the Python script puts on bodies: the mean square of hidden states. */
 const meanSquare: FeatureLoss = (hidden) => ({
@@ -115,6 +121,31 @@ describe.each(families)("%s", (family) => {
         const gradient = tensor(`grad.${name}`);
         const clear = (values: Float32Array) => values.map((v, i) => (Math.abs(gradient[i]!) > 1e-4 ? v : 0));
         expectClose(`trained ${name}`, clear(data), clear(tensor(`trained.${name}`)), { absolute: 5e-4 });
+      }
+      await base.close();
+    });
+
+    test("what is written for AdapterHub is what AdapterHub wrote", async () => {
+      const base = await open(family);
+      const model = await PeftModel.fromPretrained(base, join(folder, "adapter"), { adapterName: "task" });
+      const out = join(temporary, family, entry.case);
+      await model.savePretrained(out, { layout: "adapterhub" });
+      const [ours, theirs] = [join(out, "task"), join(folder, "adapter")];
+      const { version: _, ...expected } = readJson(join(theirs, "adapter_config.json")) as object & {
+        version: string;
+      };
+      const free = { model_name: "" };
+      expect({ ...(readJson(join(ours, "adapter_config.json")) as object), ...free }).toEqual({
+        ...expected,
+        version: "adapters.1.3.0",
+      });
+      const [written, original] = [await openAdapterFolder(ours), await openAdapterFolder(theirs)];
+      for (const [a, b] of [
+        [written.weights, original.weights],
+        [await written.openHead(), await original.openHead()],
+      ] as const) {
+        expect([...(a?.tensors.keys() ?? [])].sort()).toEqual([...(b?.tensors.keys() ?? [])].sort());
+        for (const key of b?.tensors.keys() ?? []) expect(a!.read(key), key).toEqual(b!.read(key));
       }
       await base.close();
     });
