@@ -40,6 +40,10 @@ export class CausalLanguageModel extends LanguageModel<Batch> {
     return { tokens: prompt };
   }
 
+  override get predictsFirstToken(): boolean {
+    return this.insertedTokens > 0;
+  }
+
   /** The last virtual token of the input predicts the first real one. */
   protected override supervision(packed: PackedBatch): Supervision {
     const { rows, tokens, rowOffsets, labels, supervised, supervisedLabels } = packed;

@@ -129,9 +129,9 @@ export abstract class PretrainedModel {
     return virtualTokensOf(this.module)?.into === "input" ? this.virtualTokens : 0;
   }
 
-  /** Whether something stands before the first token of a row that it is predicted from. */
+  /** Whether the first token of a row is predicted too, from something that stands before it. */
   get predictsFirstToken(): boolean {
-    return this.insertedTokens > 0;
+    return false;
   }
 
   /** Every module, parents first. */

@@ -9,11 +9,13 @@ import {
   AutoModelForSequenceClassification,
   AutoModelForTokenClassification,
   createEngine,
+  Dataset,
   type Engine,
   getPeftModel,
   openSafetensors,
   type PeftConfig,
   PeftModel,
+  train,
 } from "../../src/index.js";
 import { toCamelCase } from "../../src/base/spelling.js";
 import { methods } from "../../src/methods/index.js";
@@ -86,6 +88,32 @@ test("every method with virtual tokens is checked on an encoder and on a decoder
     const bases = cases.filter(({ peft_type }) => peft_type === name).map(({ base }) => base.split("-")[0]);
     expect(bases, name).toEqual(expect.arrayContaining(["bert", "roberta", "llama"]));
   }
+});
+
+test("a row of a classifier counts once in a step of training", async () => {
+  const { base, facts, config, batch } = await open("prompt-bert-sequence");
+  const model = await getPeftModel(base, config);
+  const { loss } = await model.backward(batch);
+  for (const parameter of model.trainableParameters()) parameter.grad = undefined;
+  const { input_ids: ids, attention_mask: mask, token_type_ids: types, labels } = facts.batch;
+  const rows = (ids as number[][]).map((row, b) => {
+    const real = (list: number[][]) => list[b]!.filter((_, t) => (mask as number[][])[b]![t] === 1);
+    const tokens = {
+      inputIds: row.slice(0, real(ids as number[][]).length),
+      tokenTypeIds: real(types as number[][]),
+    };
+    return { ...tokens, source: "", labels: [(labels as number[])[b]!], trained: 1, truncated: 0 };
+  });
+  const dataset = new Dataset(rows, 0, (some) => ({
+    inputIds: some.map(({ inputIds }) => inputIds),
+    tokenTypeIds: some.map(({ tokenTypeIds }) => tokenTypeIds!),
+    labels: some.map((row) => row.labels[0]!),
+  }));
+  const losses: number[] = [];
+  for await (const event of train(model, dataset, { maxSteps: 1, batchSize: 3 }))
+    if (event.type === "step") losses.push(event.loss);
+  expectClose("loss of a step", losses, [loss]);
+  await base.close();
 });
 
 describe.each(names)("%s", (name) => {
