@@ -73,6 +73,16 @@ const DIFFERENCES: Readonly<Record<string, string>> = {
     "entry_without_effect hugging_face_targets_more",
   'llama {"target_modules":["model.layers.0.mlp.up_proj","q_proj"],"layers_to_transform":[2]}':
     "entry_without_effect hugging_face_targets_more",
+  'llama {"target_modules":[],"target_parameters":["q_proj.weight"],"layers_to_transform":[1]}':
+    "hugging_face_targets_more",
+  'llama {"target_modules":[],"target_parameters":["q_proj.weight"],"exclude_modules":["layers.0.self_attn.q_proj"]}':
+    "hugging_face_targets_more",
+  'llama {"target_modules":["q_proj"],"target_parameters":["q_proj.weight"]}': "targets_overlap",
+  'llama {"target_modules":[],"target_parameters":["q_porj.weight"]}': "target_not_found",
+  'llama {"target_modules":[],"target_parameters":["q_porj.weight","q_proj.weight"]}': "target_not_found",
+  'llama {"target_modules":[],"target_parameters":["norm.weight"]}': "target_unsupported",
+  'towers {"target_modules":[],"target_parameters":["model.layers.0.mlp.xxxx.weight"]}':
+    "hugging_face_targets_more",
   'towers {"target_modules":["model.layers.0.mlp.xxxx"]}': "hugging_face_targets_more",
   'towers {"target_modules":["q_proj"]}': "hugging_face_targets_more",
   'rooted {"target_modules":["q","head"],"layers_to_transform":[0],"layers_pattern":"blocks"}':

@@ -78,6 +78,12 @@ CASES = {
         dict(target_modules=["model.layers.0.mlp.up_proj", "q_proj"], layers_to_transform=[2]),
         dict(target_modules=ALL, modules_to_save=["lm_head"]), dict(target_modules=["q_proj"], modules_to_save=["norm"]),
         dict(target_modules=["q_porj"]), dict(target_modules=["q_proj", "q_porj"]), dict(target_modules="ALL-LINEAR"),
+        dict(target_modules=[], target_parameters=["q_proj.weight"]), dict(target_modules=["v_proj"], target_parameters=["mlp.up_proj.weight"]),
+        dict(target_modules=[], target_parameters=["model.layers.0.self_attn.q_proj.weight", "embed_tokens.weight"]),
+        dict(target_modules=[], target_parameters=["q_proj.weight"], layers_to_transform=[1]),
+        dict(target_modules=[], target_parameters=["q_proj.weight"], exclude_modules=["layers.0.self_attn.q_proj"]),
+        dict(target_modules=["q_proj"], target_parameters=["q_proj.weight"]), dict(target_modules=[], target_parameters=["q_porj.weight"]),
+        dict(target_modules=[], target_parameters=["q_porj.weight", "q_proj.weight"]), dict(target_modules=[], target_parameters=["norm.weight"]),
     ],
     "gpt2": [
         dict(target_modules=["c_attn"]), dict(target_modules=["c_proj"]), dict(target_modules=["attn.c_proj"]),
@@ -86,13 +92,14 @@ CASES = {
         dict(target_modules=["c_attn"], layers_to_transform=[0, 1], layers_pattern=["layers", "h"]),
         dict(target_modules=r"transformer\.h\.\d\.attn\.c_.*"), dict(target_modules=["wte", "c_fc"]),
         dict(target_modules=ALL, exclude_modules=["attn.c_proj"]), dict(target_modules=["c_attn"], modules_to_save=["ln_f"]),
+        dict(target_modules=[], target_parameters=["attn.c_proj.weight", "wpe.weight"]), dict(target_modules=[], target_parameters=["c_proj.weight"]),
     ],
     "bert": [
         dict(target_modules=["query", "value"]), dict(target_modules=["dense"]), dict(target_modules=["attention.output.dense"]),
         dict(target_modules=ALL), dict(target_modules=ALL, task_type="SEQ_CLS"), dict(target_modules=["query"], task_type="SEQ_CLS"),
         dict(target_modules=["output.dense"], layers_to_transform=[1]), dict(target_modules=["word_embeddings", "query"]),
         dict(target_modules=["query"], modules_to_save=["classifier"]), dict(target_modules=["query"], modules_to_save=["pooler"]),
-        dict(target_modules=["query"], modules_to_save=["LayerNorm"]),
+        dict(target_modules=["query"], modules_to_save=["LayerNorm"]), dict(target_modules=["value"], target_parameters=["query.weight"]),
     ],
     "distilbert": [
         dict(target_modules=["q_lin", "v_lin"]), dict(target_modules=ALL), dict(target_modules=["q_lin"], task_type="SEQ_CLS"),
@@ -120,6 +127,7 @@ CASES = {
         dict(target_modules=["q_proj", "out"], modules_to_save=["out"]), dict(target_modules=["fc"], modules_to_save=["out"]),
         dict(target_modules=["fc"], modules_to_save=["nothing"]), dict(target_modules=["fc"], modules_to_save=["layers"]),
         dict(target_modules=["xxxx"], layers_to_transform=[0], layers_pattern="layers"),
+        dict(target_modules=[], target_parameters=["model.layers.0.mlp.xxxx.weight"]), dict(target_modules=[], target_parameters=["mlp.fc.weight"]),
     ],
     "rooted": [
         dict(target_modules=["q"], layers_to_transform=[0]), dict(target_modules=["q"], layers_to_transform=[0], layers_pattern="layers"),
