@@ -52,6 +52,11 @@ function usageError(error: CommanderError, argv: readonly string[], program: Com
   });
 }
 
+/** Whoever read the output has gone, as `head` does: a run goes on without it, since there may be something to save. */
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error;
+}
+
 /** Runs the command line and answers its exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
   const debug = argv.includes("--debug");
@@ -62,6 +67,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     controller.abort(new DOMException("Interrupted", "AbortError"));
   };
   process.on("SIGINT", interrupt);
+  process.stdout.on("error", ignoreClosedPipe);
+  process.stderr.on("error", ignoreClosedPipe);
   let code = 0;
   let rest: readonly string[] = [];
   const program = new Command("peft")

@@ -326,3 +326,12 @@ test("a loss that is not finite keeps the last good adapter and ends with 1", ()
   expect(err).toContain("Training stopped");
   expect(existsSync(at("wild/adapter_model.safetensors"))).toBe(true);
 });
+
+test("a reader of the output that goes away, as head does, is no error", async () => {
+  const child = spawn("node", [bin, "methods", "LORA"], { stdio: ["ignore", "pipe", "pipe"] });
+  child.stdout.destroy();
+  let text = "";
+  child.stderr.on("data", (data: Buffer) => (text += data.toString()));
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  expect([code, text]).toEqual([0, ""]);
+});
