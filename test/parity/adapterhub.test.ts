@@ -17,6 +17,7 @@ import type { PretrainedModel } from "../../src/auto/pretrained-model.js";
 import type { Parameter } from "../../src/nn/parameter.js";
 import { AdapterHubNames } from "../../src/peft/adapterhub-names.js";
 import { openAdapterFolder } from "../../src/files/adapter-files.js";
+import { chooseFiles } from "../../src/files/hub-files.js";
 import { expectClose } from "../support/close.js";
 import { fixturesFolder } from "../support/fixture.js";
 
@@ -150,4 +151,31 @@ describe.each(families)("%s", (family) => {
       await base.close();
     });
   });
+});
+
+test("a head of another task is left alone, and said so", async () => {
+  const base = await AutoModel.fromPretrained(join(root, "bert-sequence/model"), { engine });
+  const model = await PeftModel.fromPretrained(base, join(root, "bert-sequence/seq-bn/adapter"));
+  expect(model.warnings.map(({ code }) => code)).toEqual(["head_left_alone"]);
+  expect(model.warnings[0]!.text).toMatch(
+    /model_head\.safetensors is no head of this model's task and is left alone/,
+  );
+  await base.close();
+});
+
+test("an adapter of the Hub is fetched with its head, pickles where there is nothing else", () => {
+  const files = (...paths: string[]) => paths.map((path) => ({ path, size: 1 }) as never);
+  const chosen = (...paths: string[]) =>
+    chooseFiles("AdapterHub/x", files(...paths), undefined).files.map(({ path }) => path);
+  const pickles = [
+    "adapter_config.json",
+    "head_config.json",
+    "pytorch_adapter.bin",
+    "pytorch_model_head.bin",
+  ];
+  expect(chosen("README.md", ...pickles)).toEqual(pickles);
+  expect(chosen("adapter_config.json", "adapter.safetensors")).toEqual([
+    "adapter_config.json",
+    "adapter.safetensors",
+  ]);
 });
