@@ -34,7 +34,7 @@ function rowsOf({ results }) {
       const ratio = (mine, theirs) => (measure.more ? mine / theirs : theirs / mine);
       const peers = found.filter(({ name }) => isPeer(name));
       const plain = peers.find(({ name }) => name === "PEFT float32");
-      const best = peers.toSorted((a, b) => ratio(b.value, a.value))[0];
+      const best = peers.toSorted((a, b) => (measure.more ? b.value - a.value : a.value - b.value))[0];
       for (const one of found) {
         const against = (peer) =>
           peer === undefined || isPeer(one.name) ? "" : `${ratio(one.value, peer.value).toFixed(2)} ×`;

@@ -15,6 +15,8 @@ export class BufferPool {
   inUse = 0;
   peak = 0;
   held = 0;
+  /** Bytes that are not exceeded while free blocks can be let go. */
+  limit = Infinity;
 
   acquire(dtype: DType, dims: readonly number[]): HostTensor {
     const count = elementCount(dims);
@@ -53,6 +55,7 @@ export class BufferPool {
       freed += block.byteLength;
       this.held -= block.byteLength;
     }
+    while (this.held + bytes > this.limit && this.#free.length > 0) this.held -= this.#free.pop()!.byteLength;
     this.held += bytes;
     return new ArrayBuffer(bytes);
   }

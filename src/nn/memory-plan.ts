@@ -8,7 +8,10 @@ const MIB = 2 ** 20;
 const SCORE_BYTES = 48 * MIB;
 
 /** The share of a limit that is divided: garbage that waits for its collection, and scratch memory of the runtime, take the rest. */
-const USABLE = 0.85;
+const USABLE = 0.7;
+
+/** Blocks of memory are used again for what fills most of them. */
+const BLOCK_WASTE = 1.25;
 
 /** What one step of a training may take, where the memory of the process is limited. */
 export interface MemoryPlan {
@@ -18,6 +21,8 @@ export interface MemoryPlan {
   activationBytes(tokens: number): number;
   /** Bytes of the scores of one chunk of rows. */
   readonly scoreBytes: number;
+  /** Bytes of the memory for activations. */
+  readonly poolBytes: number;
   /** The fewest bytes that a step could do with, for a row of so many tokens. */
   least(tokens: number): number;
 }
@@ -27,6 +32,7 @@ export const unlimited = (activationBytes: number): MemoryPlan => ({
   passTokens: Infinity,
   activationBytes: () => activationBytes,
   scoreBytes: SCORE_BYTES,
+  poolBytes: Infinity,
   least: () => 0,
 });
 
@@ -91,13 +97,14 @@ export function planMemory(
       ? computedBytes(stage.recompute.backward) / 2
       : 0,
   );
-  const perToken = keptBytes(plan) + working.reduce((most, bytes) => Math.max(most, bytes), 0);
+  const perToken = BLOCK_WASTE * keptBytes(plan) + working.reduce((most, bytes) => Math.max(most, bytes), 0);
   const left = USABLE * given.limit - fixed;
   const passTokens = Math.max(1, Math.floor(left / perToken));
   return {
     passTokens,
     activationBytes: (tokens) => Math.min(given.activationBytes, Math.max(0, left - perToken * tokens)),
     scoreBytes,
+    poolBytes: left + given.headBytes,
     least: (tokens) => (fixed + perToken * tokens) / USABLE,
   };
 }

@@ -87,6 +87,7 @@ export class Runner {
       const headBytes = this.model.reads === "each" ? 4 * vocabularySize * width : 0;
       const resident = this.#residentAtStart;
       this.#memory = planMemory(plan, { limit, resident, headBytes, activationBytes });
+      this.pool.limit = this.#memory.poolBytes;
     }
     return this.#memory;
   }
