@@ -37,7 +37,7 @@ export interface StartOptions {
 
 /** A value of `initLoraWeights`: how A and B of a linear layer start. */
 export interface LoraStart<V extends StartOptions = StartOptions> {
-  /** The option that holds its settings, where it has any. */
+  /** The option that holds its settings; absent for starts without settings. */
   readonly settings?: string;
   /** Whether A and B start as a part of the weight, which then goes on without it. */
   readonly takesWeight?: boolean;

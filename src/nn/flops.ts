@@ -1,5 +1,5 @@
 import type { Dim } from "../base/tensor-type.js";
-import { type Graph, topologicalOrder } from "../graph/value.js";
+import { type Graph, type Node, topologicalOrder } from "../graph/value.js";
 
 /** Sizes of the named dimensions of one run. */
 export type Sizes = ReadonlyMap<string, number>;
@@ -19,13 +19,15 @@ function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
 /** Ops that are matrix products of their first input. */
 const PRODUCTS: ReadonlySet<string> = new Set(["matmul", "packedMatmul", "int8Matmul"]);
 
+export const isProduct = ({ op }: Node): boolean => PRODUCTS.has(op.name);
+
 /**
  * Floating-point operations of the matrix products of a graph, 2 · M · N · K each. Products with a size that the inputs do not
  * tell are left out.
  */
 export function matmulFlops(graph: Graph): (sizes: Sizes) => number {
   const products = topologicalOrder(graph).flatMap(({ type, node }) => {
-    if (node === undefined || !PRODUCTS.has(node.op.name)) return [];
+    if (node === undefined || !isProduct(node)) return [];
     const [left] = node.inputs;
     const inner = left!.type.shape.at(node.attrs["transposeA"] === true ? -2 : -1)!;
     return [[...type.shape, inner]];

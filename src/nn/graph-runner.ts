@@ -60,15 +60,12 @@ export async function runBound(
   meanwhile?: () => void,
 ): Promise<void> {
   const session = await compileBound(sessions, bound);
-  weights.hold(bound.sources);
-  try {
+  await weights.during(bound.sources, async () => {
     const inputs = bound.sources.flatMap((source) => inputOf(source, weights, resolve) ?? []);
     const work = session.run(inputs, outputs, options);
     meanwhile?.();
     await work;
-  } finally {
-    weights.release(bound.sources);
-  }
+  });
 }
 
 const compiled = new WeakMap<BoundGraph, Map<SessionCache, ReturnType<SessionCache["compile"]>>>();

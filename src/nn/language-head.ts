@@ -75,6 +75,11 @@ export class LanguageHead {
     return this.#vocabularySize;
   }
 
+  /** Rows whose scores are there at once. */
+  get #chunkRows(): number {
+    return Math.max(1, Math.floor(this.runner.memory.scoreBytes / 4 / this.vocabularySize));
+  }
+
   /** Scores of hidden rows start … end − 1, (end − start, V). */
   async logits(
     hidden: HostTensor,
@@ -85,14 +90,16 @@ export class LanguageHead {
     const bound = this.#scoreGraph();
     const width = this.vocabularySize;
     const out = new Float32Array((end - start) * width);
-    const chunk = Math.max(1, Math.floor(this.runner.memory.scoreBytes / 4 / width));
-    for (let from = start; from < end; from += chunk) {
-      const to = Math.min(end, from + chunk);
-      const part = out.subarray((from - start) * width, (to - start) * width);
-      const rows = rowsOf(hidden, from, to);
-      const results = [hostTensor("float32", [to - from, width], part)];
-      await runBound(this.runner, bound, () => rows, results, options);
-    }
+    const chunk = this.#chunkRows;
+    await this.runner.weights.during(bound.sources, async () => {
+      for (let from = start; from < end; from += chunk) {
+        const to = Math.min(end, from + chunk);
+        const part = out.subarray((from - start) * width, (to - start) * width);
+        const rows = rowsOf(hidden, from, to);
+        const results = [hostTensor("float32", [to - from, width], part)];
+        await runBound(this.runner, bound, () => rows, results, options);
+      }
+    });
     return out;
   }
 
@@ -154,45 +161,59 @@ export class LanguageHead {
   ): Promise<{ loss: number; dHidden: HostTensor | undefined }> {
     const { pool, weights } = this.runner;
     const program = this.#lossProgram(options.training ?? false, options.gradients, options.hiddenGradient);
-    const width = hidden.dims[1]!;
     const dHidden = options.hiddenGradient ? pool.acquire("float32", hidden.dims) : undefined;
     if (dHidden !== undefined) (dHidden.data as Float32Array).fill(0);
-    const chunk = Math.max(1, Math.floor(this.runner.memory.scoreBytes / 4 / this.vocabularySize));
-    let total = 0;
     // Chunks share what has to be decoded.
-    weights.hold(program.bound.sources);
-    try {
-      for (let from = 0; from < supervision.rows.length; from += chunk) {
-        const rows = supervision.rows.subarray(from, from + chunk);
-        const labels = supervision.labels.subarray(from, from + chunk);
-        const batch: Record<string, HostTensor> = {
-          hidden,
-          rows: int64Tensor(rows),
-          labels: int64Tensor(labels),
-          weight: hostTensor("float32", [], new Float32Array([weight])),
-        };
-        const sum = zeros("float32", []);
-        const dRows = pool.acquire("float32", [rows.length, width]);
-        const trained = program.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
-        const outputs = [sum, ...(dHidden === undefined ? [] : [dRows]), ...trained];
-        const resolve = (source: Source): HostTensor => batch[(source as { name: string }).name]!;
-        await runBound(this.runner, program.bound, resolve, outputs, options);
-        total += sum.data[0] as number;
-        if (dHidden !== undefined) {
-          const target = dHidden.data as Float32Array;
-          const part = dRows.data as Float32Array;
-          for (const [i, row] of rows.entries())
-            target.set(part.subarray(i * width, (i + 1) * width), row * width);
-        }
-        pool.release(dRows);
-        for (const [i, parameter] of program.parameters.entries()) {
-          addGradient(parameter, trained[i]!);
-          pool.release(trained[i]!);
-        }
+    const loss = await weights.during(program.bound.sources, () =>
+      this.#lossOfChunks(program, { hidden, supervision, weight, dHidden }, options),
+    );
+    return { loss, dHidden };
+  }
+
+  /** Σ of the cross-entropies times `weight`, chunk by chunk; gradients of the hidden states go into `dHidden`. */
+  async #lossOfChunks(
+    program: LossProgram,
+    given: {
+      readonly hidden: HostTensor;
+      readonly supervision: Supervision;
+      readonly weight: number;
+      readonly dHidden: HostTensor | undefined;
+    },
+    options: HeadOptions,
+  ): Promise<number> {
+    const { hidden, supervision, weight, dHidden } = given;
+    const { pool } = this.runner;
+    const width = hidden.dims[1]!;
+    const chunk = this.#chunkRows;
+    let total = 0;
+    for (let from = 0; from < supervision.rows.length; from += chunk) {
+      const rows = supervision.rows.subarray(from, from + chunk);
+      const labels = supervision.labels.subarray(from, from + chunk);
+      const batch: Record<string, HostTensor> = {
+        hidden,
+        rows: int64Tensor(rows),
+        labels: int64Tensor(labels),
+        weight: hostTensor("float32", [], new Float32Array([weight])),
+      };
+      const sum = zeros("float32", []);
+      const dRows = pool.acquire("float32", [rows.length, width]);
+      const trained = program.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
+      const outputs = [sum, ...(dHidden === undefined ? [] : [dRows]), ...trained];
+      const resolve = (source: Source): HostTensor => batch[(source as { name: string }).name]!;
+      await runBound(this.runner, program.bound, resolve, outputs, options);
+      total += sum.data[0] as number;
+      if (dHidden !== undefined) {
+        const target = dHidden.data as Float32Array;
+        const part = dRows.data as Float32Array;
+        for (const [i, row] of rows.entries())
+          target.set(part.subarray(i * width, (i + 1) * width), row * width);
       }
-    } finally {
-      weights.release(program.bound.sources);
+      pool.release(dRows);
+      for (const [i, parameter] of program.parameters.entries()) {
+        addGradient(parameter, trained[i]!);
+        pool.release(trained[i]!);
+      }
     }
-    return { loss: total, dHidden };
+    return total;
   }
 }

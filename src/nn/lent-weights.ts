@@ -42,6 +42,16 @@ export class LentWeights {
     }
   }
 
+  /** Holds what the sources need while some work goes on. */
+  async during<T>(sources: readonly Source[], work: () => Promise<T>): Promise<T> {
+    this.hold(sources);
+    try {
+      return await work();
+    } finally {
+      this.release(sources);
+    }
+  }
+
   tensor(parameter: Parameter): HostTensor {
     return this.#loans.get(parameter)?.tensor ?? parameter.tensor;
   }

@@ -35,6 +35,8 @@ export class Runner {
   lastPolicy: ActivationPolicy | undefined;
   #plans = new Map<string, Plan>();
   #trains = false;
+  /** Whether graphs that training has given up are still open. */
+  #stale = false;
   /** Passes that have not been released. */
   readonly #passes = new Set<Pass>();
   #residentAtStart = 0;
@@ -73,7 +75,8 @@ export class Runner {
   async #startTraining(): Promise<void> {
     this.#trains = true;
     this.#plans.clear();
-    if (this.#passes.size === 0) await this.sessions.closeWithConstants();
+    this.#stale = true;
+    await this.#closeStale();
     this.#residentAtStart = residentBytes();
   }
 
@@ -145,10 +148,16 @@ export class Runner {
     return pass;
   }
 
+  async #closeStale(): Promise<void> {
+    if (!this.#stale || this.#passes.size > 0) return;
+    this.#stale = false;
+    await this.sessions.closeWithConstants();
+  }
+
   /** Called by every pass when it is released: graphs that training has given up may have served others until then. */
   passReleased(pass: Pass): void {
     this.#passes.delete(pass);
-    if (this.#passes.size === 0 && this.#trains) void this.sessions.closeWithConstants();
+    void this.#closeStale();
   }
 
   async close(): Promise<void> {

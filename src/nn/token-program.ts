@@ -3,6 +3,7 @@ import { gradients } from "../autodiff/gradients.js";
 import type { TensorType } from "../base/tensor-type.js";
 import { type Graph, inputValue, type Value } from "../graph/value.js";
 import { ops } from "../ops/index.js";
+import { isProduct } from "./flops.js";
 import type { Module } from "./module.js";
 import type { Parameter } from "./parameter.js";
 import type { TokenStage } from "./stage.js";
@@ -70,7 +71,7 @@ export interface TokenProgramOptions {
 }
 
 /** Matrix products are dear to repeat; norms, activations and sums are cheap. */
-const isDear = (value: Value): boolean => /matmul$/i.test(value.node?.op.name ?? "");
+const isDear = (value: Value): boolean => value.node !== undefined && isProduct(value.node);
 
 /** Builds the programs of a stage: `save` keeps matrix products for the backward pass, `recompute` keeps nothing. */
 export function tokenPrograms(
