@@ -2,6 +2,7 @@
 export {
   AutoModel,
   AutoModelForCausalLM,
+  AutoModelForMaskedLM,
   AutoModelForQuestionAnswering,
   AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
@@ -28,7 +29,9 @@ export {
   type Pooling,
 } from "./auto/feature-extractor.js";
 export type { FromConfigOptions, FromPretrainedOptions } from "./auto/open-pretrained.js";
-export { type GenerationStart, LanguageModel, type LanguageOutput } from "./auto/language-model.js";
+export { type GenerationStart, LanguageModel } from "./auto/language-model.js";
+export { MaskedLanguageModel } from "./auto/masked-language-model.js";
+export { type LanguageOutput, VocabularyModel } from "./auto/vocabulary-model.js";
 export { Seq2SeqLanguageModel } from "./auto/seq2seq-language-model.js";
 export { CausalLanguageModel, type CausalOutput } from "./auto/causal-language-model.js";
 export {

@@ -115,7 +115,7 @@ test("mistakes", () => {
   `);
   expect(mistake("train", "--model", "bert", "--dataset", "reviews.jsonl")).toMatchInlineSnapshot(`
     "BERT has no head for CAUSAL_LM.
-      heads  SEQ_CLS, TOKEN_CLS, QUESTION_ANS, FEATURE_EXTRACTION
+      heads  MASKED_LM, SEQ_CLS, TOKEN_CLS, QUESTION_ANS, FEATURE_EXTRACTION
     fix: choose one of its heads, such as AutoModelForSequenceClassification   (--task seq-cls)
     "
   `);

@@ -11,6 +11,7 @@ import {
   openPretrained,
 } from "./open-pretrained.js";
 import { labelConfig, type LabelOptions } from "./label-options.js";
+import { MaskedLanguageModel } from "./masked-language-model.js";
 import type { PretrainedModelParts } from "./pretrained-model.js";
 import type { TaskType } from "../models/model.js";
 import { QuestionAnswerer } from "./question-answerer.js";
@@ -99,6 +100,33 @@ export const AutoModelForSeq2SeqLM = {
   },
 };
 
+/**
+ * Masked language models: encoders with the head that they were trained with.
+ *
+ * @example
+ * const model = await AutoModelForMaskedLM.fromPretrained("bert-base-uncased");
+ * const { logits, loss } = await model.forward({ inputIds: [[101, 103, 102]], labels: [[-100, 7592, -100]] });
+ */
+export const AutoModelForMaskedLM = {
+  /**
+   * Opens a model from a Hugging Face folder or a Hub id.
+   *
+   * @throws {@link UnsupportedError} `task_unsupported` for an architecture without such a head
+   * @throws {@link CheckpointError} `head_missing` where the checkpoint has none: this head is never new
+   */
+  async fromPretrained(idOrPath: string, options: FromPretrainedOptions = {}): Promise<MaskedLanguageModel> {
+    return new MaskedLanguageModel(await openPretrained(idOrPath, { task: "MASKED_LM" }, options));
+  },
+
+  /** A model with random weights, to be trained from nothing. */
+  async fromConfig(
+    values: Readonly<Record<string, unknown>>,
+    options: FromConfigOptions = {},
+  ): Promise<MaskedLanguageModel> {
+    return new MaskedLanguageModel(await buildFromConfig(values, "MASKED_LM", options));
+  },
+};
+
 /** Options of a model with labels. */
 export type ClassifierOptions = FromPretrainedOptions & LabelOptions;
 
@@ -162,6 +190,7 @@ export const AutoModel = autoModel("FEATURE_EXTRACTION", (parts) => new FeatureE
 export const autoModels = {
   CAUSAL_LM: AutoModelForCausalLM,
   SEQ_2_SEQ_LM: AutoModelForSeq2SeqLM,
+  MASKED_LM: AutoModelForMaskedLM,
   SEQ_CLS: AutoModelForSequenceClassification,
   TOKEN_CLS: AutoModelForTokenClassification,
   QUESTION_ANS: AutoModelForQuestionAnswering,

@@ -3,7 +3,8 @@ import { type Batch, packBatch, type PackedBatch } from "../text/collate.js";
 import { IGNORED } from "../text/encode-example.js";
 import { joinMessages } from "../text/join-messages.js";
 import type { Message, Tokenizer } from "../text/tokenizer.js";
-import { type GenerationStart, LanguageModel, type LanguageOutput } from "./language-model.js";
+import { type GenerationStart, LanguageModel } from "./language-model.js";
+import type { LanguageOutput } from "./vocabulary-model.js";
 
 /** What `forward` answers. */
 export type CausalOutput = LanguageOutput;

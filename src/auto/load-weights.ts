@@ -125,16 +125,34 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
   }
   const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));
   if (missing.length > 0 || misshapen.length > 0)
-    throw weightsError(checkpoint, missing, misshapen, unexpected);
+    throw weightsError(root, checkpoint, missing, misshapen, unexpected);
   return { unexpected, fresh };
 }
 
+/** The error for a checkpoint with the body alone, or with another head, where the head cannot be a new one. */
+function headMissing(root: TaskModule, checkpoint: Checkpoint, missing: readonly string[]): CheckpointError {
+  return new CheckpointError({
+    code: "head_missing",
+    summary: `${checkpoint.path} holds no head of ${root.kind}, which is not trained anew.`,
+    facts: [["missing", firstFew(missing)]],
+    fixes: [
+      `choose a checkpoint that was saved with it (architectures: ${root.kind})`,
+      "train a new head of another task: peft train --task seq-cls",
+    ],
+    fields: { path: checkpoint.path, kind: root.kind, missing },
+  });
+}
+
 function weightsError(
+  root: TaskModule,
   checkpoint: Checkpoint,
   missing: readonly string[],
   misshapen: readonly string[],
   unexpected: readonly string[],
 ): CheckpointError {
+  const inHead = (line: string): boolean => root.headNames.includes(line.split(/[. ]/)[0]!);
+  if (missing.length > 0 && misshapen.length === 0 && missing.every(inHead))
+    throw headMissing(root, checkpoint, missing);
   const facts: Fact[] = [];
   if (missing.length > 0) facts.push(["missing", firstFew(missing)]);
   if (misshapen.length > 0) facts.push(["wrong size", firstFew(misshapen)]);

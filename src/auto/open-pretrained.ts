@@ -3,7 +3,7 @@ import { suggest } from "../base/suggest.js";
 import { type Checkpoint, openCheckpoint } from "../files/checkpoint.js";
 import { resolveModel } from "../files/hub.js";
 import { models } from "../models/index.js";
-import { buildModel, type ModelDefinition, type TaskType, writesText } from "../models/model.js";
+import { buildModel, hasTrainedHead, type ModelDefinition, type TaskType } from "../models/model.js";
 import { namedParameters } from "../nn/module.js";
 import { hasExactInt8 } from "../nn/int8-check.js";
 import type { Arithmetic } from "../nn/runner.js";
@@ -150,7 +150,7 @@ async function openParts(
     dtype,
     bfloat16Inputs: engine.capabilities.bfloat16Inputs,
     bodyPrefix: definition.prefix,
-    freshHead: !writesText(task),
+    freshHead: !hasTrainedHead(task),
   });
   initialiseParameters(fresh, { seed, deviation: config.number("initializer_range", 0.02) });
   let bytes = 0;

@@ -1,6 +1,8 @@
 import { BYTES_PER_ELEMENT, type DType } from "../base/tensor-type.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { TensorToWrite } from "../files/safetensors-write.js";
+import { namedModules, ownParameters } from "../nn/module.js";
+import type { Parameter } from "../nn/parameter.js";
 import { VERSION } from "../base/version.js";
 import type { PretrainedModel } from "./pretrained-model.js";
 import { convertTensor, type WeightDType } from "./load-weights.js";
@@ -29,6 +31,20 @@ function configText(values: Readonly<Record<string, unknown>>, decimals: readonl
   return `${text}\n`;
 }
 
+/**
+ * The names that a parameter is written under. Where a merge has taken tied weights apart, Python ties nothing at all: it looks for a
+ * bias under the name of every module that shares it.
+ */
+function writtenNames(model: PretrainedModel): (parameter: Parameter) => readonly string[] {
+  const names = new Map<Parameter, string[]>();
+  if (model.configOverrides["tie_word_embeddings"] !== false) return ({ name }) => [name];
+  for (const [path, module] of namedModules(model.module))
+    for (const [name, parameter] of ownParameters(module))
+      if (parameter.shape.length === 1)
+        names.set(parameter, [...(names.get(parameter) ?? []), path === "" ? name : `${path}.${name}`]);
+  return (parameter) => names.get(parameter) ?? [parameter.name];
+}
+
 /** Writes weights, config and tokenizer; one tensor is in memory at a time. */
 export async function saveModel(
   model: PretrainedModel,
@@ -43,12 +59,12 @@ export async function saveModel(
     0,
   );
   const folder = await openOutputFolder(path, bytes);
-  const tensors = parameters.map((parameter): [string, TensorToWrite] => {
+  const names = writtenNames(model);
+  const tensors = parameters.flatMap((parameter) => {
+    const { shape } = parameter;
     const wanted = target(parameter.type.dtype);
-    return [
-      parameter.name,
-      { dtype: wanted, shape: parameter.shape, data: () => convertTensor(parameter.tensor, wanted).data },
-    ];
+    const tensor = { dtype: wanted, shape, data: () => convertTensor(parameter.tensor, wanted).data };
+    return names(parameter).map((name): [string, TensorToWrite] => [name, tensor]);
   });
   await folder.tensors("model.safetensors", tensors);
   const common = target(parameters[0]!.type.dtype);

@@ -199,6 +199,23 @@ export const distilbert = defineModel({
   prefix: "distilbert",
   body: (config) => new DistilBertModel(readOptions(config)),
   heads: {
+    MASKED_LM: (config, body) => {
+      const { vocabularySize, weight } = body.wordEmbeddings();
+      const { activation } = readOptions(config);
+      const tied = config.flag("tie_word_embeddings", true) ? { weight } : {};
+      const vocab_transform = new Linear(body.width, body.width, { bias: true });
+      const vocab_layer_norm = new LayerNorm(body.width, EPSILON);
+      const vocab_projector = new Linear(body.width, vocabularySize, { bias: true, ...tied });
+      return {
+        kind: "DistilBertForMaskedLM",
+        modules: { vocab_transform, vocab_layer_norm, vocab_projector },
+        reads: "each",
+        score(t, hidden) {
+          const inner = activations[activation]!(t.f, vocab_transform.forward(t, hidden));
+          return vocab_projector.forward(t, vocab_layer_norm.forward(t, inner));
+        },
+      };
+    },
     SEQ_CLS: (config, body) => {
       const pre_classifier = new Linear(body.width, body.width, { bias: true });
       const classifier = new Linear(body.width, config.labelCount(), { bias: true });

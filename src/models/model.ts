@@ -6,10 +6,11 @@ import type { RawConfig } from "../nn/raw-config.js";
 import type { StagedModel } from "../nn/stage.js";
 import { BodyModel, TaskModel } from "../nn/task-model.js";
 
-/** What a head is for, as Hugging Face PEFT names it. */
+/** What a head is for, as Hugging Face PEFT names it; it has no name for masked language models. */
 export type TaskType =
   | "CAUSAL_LM"
   | "SEQ_2_SEQ_LM"
+  | "MASKED_LM"
   | "SEQ_CLS"
   | "TOKEN_CLS"
   | "QUESTION_ANS"
@@ -61,6 +62,7 @@ export const tasksOf = ({ heads, bodyAlone = true }: ModelDefinition): TaskType[
 const CLASSES: Readonly<Record<TaskType, string>> = {
   CAUSAL_LM: "AutoModelForCausalLM",
   SEQ_2_SEQ_LM: "AutoModelForSeq2SeqLM",
+  MASKED_LM: "AutoModelForMaskedLM",
   SEQ_CLS: "AutoModelForSequenceClassification",
   TOKEN_CLS: "AutoModelForTokenClassification",
   QUESTION_ANS: "AutoModelForQuestionAnswering",
@@ -76,8 +78,11 @@ export const TASK_FLAGS = {
   "question-ans": "QUESTION_ANS",
 } as const satisfies Readonly<Record<string, TaskType>>;
 
-/** Whether a model of this task writes text, with a head that it was trained with. */
+/** Whether a model of this task writes text. */
 export const writesText = (task: TaskType): boolean => task === "CAUSAL_LM" || task === "SEQ_2_SEQ_LM";
+
+/** Whether the head of this task is the one that the body was trained with, so that it cannot be new. */
+export const hasTrainedHead = (task: TaskType): boolean => writesText(task) || task === "MASKED_LM";
 
 /** The head that a model of no given task gets: one for language where there is one. */
 const usualTask = (tasks: readonly TaskType[]): TaskType => tasks.find(writesText) ?? "FEATURE_EXTRACTION";
@@ -95,6 +100,7 @@ const SUFFIXES: readonly (readonly [RegExp, TaskType])[] = [
   [/ForSequenceClassification$/, "SEQ_CLS"],
   [/ForTokenClassification$/, "TOKEN_CLS"],
   [/ForQuestionAnswering$/, "QUESTION_ANS"],
+  [/ForMaskedLM$|ForPreTraining$/, "MASKED_LM"],
   [/ForCausalLM$|LMHeadModel$/, "CAUSAL_LM"],
   [/ForConditionalGeneration$|LMHeadModel$/, "SEQ_2_SEQ_LM"],
 ];

@@ -1,8 +1,11 @@
 import type { Value } from "../graph/value.js";
+import type { Backbone } from "../nn/backbone.js";
 import { linearHead } from "../nn/decoder-heads.js";
 import { encoderFromConfig } from "../nn/encoder-config.js";
+import { LayerNorm } from "../nn/layer-norm.js";
 import { Linear } from "../nn/linear.js";
 import { Module } from "../nn/module.js";
+import { Parameter } from "../nn/parameter.js";
 import type { RawConfig } from "../nn/raw-config.js";
 import type { Trace } from "../nn/trace.js";
 import { defineModel } from "./model.js";
@@ -32,6 +35,32 @@ class ClassificationHead extends Module {
   }
 }
 
+/** Scores over the vocabulary from norm(gelu(dense(x))). The bias of the table stands here too, where files have it. */
+class MaskedHead extends Module {
+  readonly kind = "RobertaLMHead";
+  readonly bias: Parameter;
+  readonly dense: Linear;
+  readonly layer_norm: LayerNorm;
+  readonly decoder: Linear;
+
+  constructor(config: RawConfig, body: Backbone) {
+    super();
+    const { width } = body;
+    const { vocabularySize, weight } = body.wordEmbeddings();
+    const tied = config.flag("tie_word_embeddings", true) ? { weight } : {};
+    this.bias = new Parameter([vocabularySize]);
+    this.dense = new Linear(width, width, { bias: true });
+    this.layer_norm = new LayerNorm(width, config.number("layer_norm_eps", 1e-12));
+    this.decoder = new Linear(width, vocabularySize, { bias: this.bias, ...tied });
+  }
+
+  /** (R, D) → (R, V). */
+  forward(t: Trace, x: Value): Value {
+    const inner = t.f.gelu(this.dense.forward(t, x), { approximate: "none" });
+    return this.decoder.forward(t, this.layer_norm.forward(t, inner));
+  }
+}
+
 /**
  * RoBERTa: BERT with positions counted from the one after padding, and a head with a layer of its own instead of a pooler.
  *
@@ -49,6 +78,15 @@ export const roberta = defineModel({
       firstPosition: (padding) => padding + 1,
     }),
   heads: {
+    MASKED_LM: (config, body) => {
+      const lm_head = new MaskedHead(config, body);
+      return {
+        kind: "RobertaForMaskedLM",
+        modules: { lm_head },
+        reads: "each",
+        score: (t, hidden) => lm_head.forward(t, hidden),
+      };
+    },
     SEQ_CLS: (config, body) => {
       const classifier = new ClassificationHead(body.width, config.labelCount(), dropout(config));
       return {

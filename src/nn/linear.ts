@@ -18,11 +18,12 @@ export class Linear extends Module {
   constructor(
     readonly inFeatures: number,
     readonly outFeatures: number,
-    options: { readonly bias?: boolean; readonly weight?: Parameter } = {},
+    options: { readonly bias?: boolean | Parameter; readonly weight?: Parameter } = {},
   ) {
     super();
     this.weight = options.weight ?? new Parameter([outFeatures, inFeatures]);
-    if (options.bias === true) this.bias = new Parameter([outFeatures]);
+    const { bias = false } = options;
+    if (bias !== false) this.bias = bias === true ? new Parameter([outFeatures]) : bias;
   }
 
   forward(t: Trace, x: Value): Value {

@@ -9,6 +9,7 @@ import type { TaskType } from "../models/model.js";
 export const HEAD_NAMES: Readonly<Record<TaskType, readonly string[]>> = {
   CAUSAL_LM: [],
   SEQ_2_SEQ_LM: [],
+  MASKED_LM: [],
   SEQ_CLS: ["classifier", "score", "pre_classifier"],
   TOKEN_CLS: ["classifier", "score"],
   QUESTION_ANS: ["qa_outputs"],

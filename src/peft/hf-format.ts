@@ -88,7 +88,7 @@ const isAbsent = (method: MethodDefinition, name: string): boolean =>
 export function writeAdapterConfig(
   method: MethodDefinition,
   config: ResolvedConfig,
-  facts: { readonly baseModel: string; readonly taskType: string },
+  facts: { readonly baseModel: string; readonly taskType: string | null },
 ): Record<string, unknown> {
   const entries: [string, unknown][] = [
     ["auto_mapping", null],

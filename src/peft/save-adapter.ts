@@ -15,11 +15,24 @@ import { computedTensors, isEncoderTensor } from "./prompt-encoder-file.js";
 const PIPELINES: Readonly<Record<TaskType, string>> = {
   CAUSAL_LM: "text-generation",
   SEQ_2_SEQ_LM: "text2text-generation",
+  MASKED_LM: "fill-mask",
   SEQ_CLS: "text-classification",
   TOKEN_CLS: "token-classification",
   QUESTION_ANS: "question-answering",
   FEATURE_EXTRACTION: "feature-extraction",
 };
+
+/**
+ * Tasks that Hugging Face has no name for, with one whose class does the same with virtual tokens: a class without a task leaves them
+ * out without a word.
+ */
+const NAMELESS: Partial<Readonly<Record<TaskType, TaskType>>> = { MASKED_LM: "FEATURE_EXTRACTION" };
+
+/** The task of an adapter as its file says it. */
+function writtenTask(task: TaskType, virtual: boolean): TaskType | null {
+  const stand = NAMELESS[task];
+  return stand === undefined ? task : virtual ? stand : null;
+}
 
 const READERS = "It can be loaded by peft.js and by Hugging Face PEFT.";
 const ADAPTERHUB_READERS =
@@ -77,7 +90,8 @@ export async function saveAdapter(
     // For further training; Hugging Face has no such file and does not look at it.
     await folder.tensors(ENCODER_FILE, live);
   }
-  const facts = { baseModel: base.name, taskType: base.taskType };
+  const taskType = writtenTask(base.taskType, isForModel(adapter.method));
+  const facts = { baseModel: base.name, taskType };
   const written = [...adapter.savedOptions].map(([name, make]) => [name, make()] as const);
   const { report, method, config: own } = adapter;
   const options = { ...savedConfig(report, method, own), ...Object.fromEntries(written) };

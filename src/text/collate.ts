@@ -198,6 +198,35 @@ export function packBatch(batch: Batch, options: PackOptions = {}): PackedBatch 
   };
 }
 
+/**
+ * The same where labels stand at the tokens that are to be found, as in masked language models.
+ *
+ * @throws {@link ShapeError} as `packBatch` does
+ */
+export function packMasked(batch: Batch, options: PackOptions = {}): PackedBatch {
+  const { labels, inputIds } = batch;
+  const packed = packTokens(batch, options);
+  if (labels === undefined)
+    return {
+      ...packed,
+      labels: undefined,
+      supervised: new Int32Array(0),
+      supervisedLabels: new Int32Array(0),
+    };
+  const kept = tokenLabels(packed, inputIds, labels);
+  const found = [...kept.entries()].filter(([, label]) => label !== IGNORED);
+  for (const [at, label] of found) {
+    const row = Math.floor(packed.paddedIndex[at]! / packed.padded);
+    checkLabel(label, row, options.vocabularySize ?? Infinity);
+  }
+  return {
+    ...packed,
+    labels: Int32Array.from(kept),
+    supervised: Int32Array.from(found, ([at]) => at),
+    supervisedLabels: Int32Array.from(found, ([, label]) => label),
+  };
+}
+
 /** A label is a token, where it is not ignored. */
 export function checkLabel(label: number, row: number, vocabularySize: number): void {
   if (Number.isInteger(label) && label >= 0 && label < vocabularySize) return;

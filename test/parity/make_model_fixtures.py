@@ -14,9 +14,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import (
-    BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel, DistilBertConfig,
-    DistilBertForQuestionAnswering, DistilBertForSequenceClassification, GPT2ForSequenceClassification, LlamaConfig,
-    LlamaForTokenClassification, RobertaConfig, RobertaForQuestionAnswering, RobertaForSequenceClassification,
+    BertConfig, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification, BertModel, DistilBertConfig,
+    DistilBertForMaskedLM, DistilBertForQuestionAnswering, DistilBertForSequenceClassification, GPT2ForSequenceClassification,
+    LlamaConfig, LlamaForTokenClassification, RobertaConfig, RobertaForMaskedLM, RobertaForQuestionAnswering,
+    RobertaForSequenceClassification,
     Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, GPT2Config, GPT2LMHeadModel, Phi3Config, Phi3ForCausalLM,
 )
 
@@ -73,6 +74,12 @@ def task_cases():
     llama = {**SIZES, "vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
     yield ("llama-token", LlamaForTokenClassification(LlamaConfig(**llama, num_labels=3, classifier_dropout=0.0)), lora("TOKEN_CLS"),
            dict(labels="tokens", classes=3))
+    # Masked language models have no name of their own in peft.
+    yield "bert-masked", BertForMaskedLM(BertConfig(**SMALL)), lora(None), dict(labels="masked", task="MASKED_LM")
+    yield ("roberta-masked", RobertaForMaskedLM(RobertaConfig(**SMALL, tie_word_embeddings=False)),
+           lora(None, target_modules=["query", "lm_head.dense", "lm_head.decoder"]), dict(labels="masked", task="MASKED_LM"))
+    yield ("distilbert-masked", DistilBertForMaskedLM(DistilBertConfig(**DISTIL)),
+           lora(None, target_modules=["q_lin", "vocab_transform"]), dict(labels="masked", task="MASKED_LM"))
 
 
 def task_batch(generator, wanted):
@@ -93,6 +100,10 @@ def task_batch(generator, wanted):
         labels[mask == 0] = -100
         labels[0, 0] = -100
         batch["labels"] = labels
+    if wanted.get("labels") == "masked":
+        masked = torch.tensor([[0, 2], [1, 4], [2, 1]])
+        batch["labels"] = torch.full_like(ids, -100).scatter(1, masked, ids.gather(1, masked))
+        ids.scatter_(1, masked, 3)
     return batch
 
 
@@ -150,7 +161,7 @@ def task_fixture(name, model, lora, wanted):
     with torch.no_grad():
         expected.update({f"merged.{k}": v for k, v in outputs_of(wrapped.merge_and_unload()(**batch)).items()})
     save_file({k: v.float().contiguous() for k, v in expected.items()}, folder / "expected.safetensors")
-    facts = dict(task=lora.task_type, batch={k: v.tolist() for k, v in batch.items()}, losses=losses, learning_rate=1e-2, weight_decay=0.01)
+    facts = dict(task=wanted.get("task", lora.task_type), batch={k: v.tolist() for k, v in batch.items()}, losses=losses, learning_rate=1e-2, weight_decay=0.01)
     (folder / "facts.json").write_text(json.dumps(facts))
     return name
 

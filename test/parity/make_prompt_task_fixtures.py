@@ -22,13 +22,15 @@ from peft import (
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 from transformers import (
-    AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoModelForTokenClassification,
+    AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoModelForTokenClassification,
 )
 
 ROOT = Path("test/fixtures")
 OUT = ROOT / "prompt-tasks"
 AUTOS = dict(SEQ_CLS=AutoModelForSequenceClassification, TOKEN_CLS=AutoModelForTokenClassification,
-             QUESTION_ANS=AutoModelForQuestionAnswering, FEATURE_EXTRACTION=AutoModel)
+             QUESTION_ANS=AutoModelForQuestionAnswering, FEATURE_EXTRACTION=AutoModel, MASKED_LM=AutoModelForMaskedLM)
+# What peft calls a task that it has no name for: a class without a task leaves virtual tokens out without a word.
+NAMES = dict(MASKED_LM="FEATURE_EXTRACTION")
 PROMPT, PREFIX, P, MULTITASK = PromptTuningConfig, PrefixTuningConfig, PromptEncoderConfig, MultitaskPromptTuningConfig
 # DistilBERT's config has its sizes under names that peft does not know.
 DISTILBERT = dict(token_dim=16, num_layers=2, num_attention_heads=2)
@@ -63,6 +65,10 @@ CASES = {
     "prefix-roberta-question": ("roberta-question", "QUESTION_ANS", PREFIX, dict(num_virtual_tokens=3)),
     "prompt-bert-features": ("bert-features", "FEATURE_EXTRACTION", PROMPT, dict(num_virtual_tokens=3)),
     "prefix-bert-features": ("bert-features", "FEATURE_EXTRACTION", PREFIX, dict(num_virtual_tokens=3)),
+    "prompt-bert-masked": ("bert-masked", "MASKED_LM", PROMPT, dict(num_virtual_tokens=3)),
+    "prefix-bert-masked": ("bert-masked", "MASKED_LM", PREFIX, dict(num_virtual_tokens=2)),
+    "prompt-roberta-masked": ("roberta-masked", "MASKED_LM", PROMPT, dict(num_virtual_tokens=2)),
+    "p-distilbert-masked": ("distilbert-masked", "MASKED_LM", P, dict(num_virtual_tokens=2, encoder_hidden_size=8, **DISTILBERT)),
 }
 
 
@@ -100,7 +106,7 @@ def outputs_of(model, task, batch, inserted):
     out = model(**named)
     if task == "SEQ_CLS":
         return dict(logits=out.logits), out.loss
-    if task == "TOKEN_CLS":
+    if task in ("TOKEN_CLS", "MASKED_LM"):
         logits = out.logits[:, inserted:]
         return dict(logits=logits), cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
     if task == "QUESTION_ANS":
@@ -124,7 +130,7 @@ def fixture(name, base, task, config_class, options):
     prefix = config_class is PREFIX
     inserted = 0 if prefix else options["num_virtual_tokens"]
     model = load_base(base, task)
-    model = get_peft_model(with_past(model) if prefix else model, config_class(task_type=task, **options)).eval()
+    model = get_peft_model(with_past(model) if prefix else model, config_class(task_type=NAMES.get(task, task), **options)).eval()
     batch = make_batch(generator, base, task)
     if options.get("num_tasks", 1) > 1:
         batch["task_ids"] = torch.tensor([1, 0, 1])

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   AdamW,
   AutoModel,
+  AutoModelForMaskedLM,
   AutoModelForQuestionAnswering,
   AutoModelForSequenceClassification,
   AutoModelForTokenClassification,
@@ -28,6 +29,7 @@ const autos = {
   TOKEN_CLS: AutoModelForTokenClassification,
   QUESTION_ANS: AutoModelForQuestionAnswering,
   FEATURE_EXTRACTION: AutoModel,
+  MASKED_LM: AutoModelForMaskedLM,
 };
 
 interface Facts {

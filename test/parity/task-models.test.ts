@@ -5,6 +5,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import {
   AdamW,
   AutoModel,
+  AutoModelForMaskedLM,
   AutoModelForQuestionAnswering,
   AutoModelForSequenceClassification,
   AutoModelForTokenClassification,
@@ -20,6 +21,7 @@ const autos = {
   TOKEN_CLS: AutoModelForTokenClassification,
   QUESTION_ANS: AutoModelForQuestionAnswering,
   FEATURE_EXTRACTION: AutoModel,
+  MASKED_LM: AutoModelForMaskedLM,
 };
 type Task = keyof typeof autos;
 
@@ -177,7 +179,8 @@ describe.each(names)("%s", (name) => {
       string,
       unknown
     >;
-    expect(config["task_type"]).toBe(fixture.facts.task);
+    // Hugging Face has no name for masked language models.
+    expect(config["task_type"]).toBe(fixture.facts.task === "MASKED_LM" ? null : fixture.facts.task);
     await fixture.base.close();
   });
 });
