@@ -63,6 +63,21 @@ test("train, generate, merge and inspect", () => {
   expect(line("inspect out").out).toContain("method             LORA");
 });
 
+test("virtual tokens: train and generate", () => {
+  const trained = line(
+    "train --task seq2seq-lm --peft-type PROMPT_TUNING --num-virtual-tokens 6 --prompt-tuning-init TEXT" +
+      " --model t5 --dataset train.jsonl --output-dir prompts --learning-rate 0.1 --epochs 8" +
+      " --prompt-tuning-init-text say:",
+  );
+  expect(trained.code, trained.err).toBe(0);
+  expect(trained.out).toContain(
+    "verified: 55 of 55 base tensors bit-identical, 1 of 1 adapter tensors moved",
+  );
+  const answers = peft("generate", "t5", "say: the dog", "say: cat", "--adapter", "prompts");
+  expect(answers.code, answers.err).toBe(0);
+  expect(line("inspect prompts").out).toContain("PROMPT_TUNING");
+});
+
 test("mistakes on the command line", () => {
   const mistake = (text: string): string => {
     const { code, err } = line(text);
@@ -90,11 +105,14 @@ test("mistakes on the command line", () => {
   `);
   expect(
     mistake(
-      "train --task seq2seq-lm --peft-type PROMPT_TUNING --model t5 --dataset train.jsonl --output-dir none",
+      "train --task seq2seq-lm --peft-type PREFIX_TUNING --num-transformer-submodules 1 --model t5 --dataset train.jsonl" +
+        " --output-dir none",
     ),
   ).toMatchInlineSnapshot(`
-    "Prompt tuning works with models of one stack; t5 (t5) is an encoder with a decoder.
-    fix: choose a method that adapts modules, such as LoRA
+    "The virtual tokens are made for a model of other sizes.
+      numTransformerSubmodules (num_transformer_submodules)  1; the model has 2
+    fix: leave these options out: they are taken from the model
+     or: use the model the adapter was made for
     "
   `);
   expect(mistake("predict t5 word")).toMatchInlineSnapshot(`

@@ -126,7 +126,8 @@ export abstract class PretrainedModel {
 
   /** Those of them that have rows of hidden states of their own. */
   get insertedTokens(): number {
-    return virtualTokensOf(this.module)?.into === "input" ? this.virtualTokens : 0;
+    const virtual = virtualTokensOf(this.module);
+    return virtual?.into === "input" && virtual.over.includes("batch") ? virtual.count : 0;
   }
 
   /** Whether the first token of a row is predicted too, from something that stands before it. */

@@ -2,7 +2,7 @@ import { choice, integer, number, optionalInteger } from "../base/option.js";
 import { promptOptions } from "../base/prompt-options.js";
 import type { Value } from "../graph/value.js";
 import { bidirectionalLstm, multilayer, normal } from "../nn/prompt-encoder.js";
-import { checkedPromptSizes } from "../nn/prompt-start.js";
+import { beforeInput, checkedPromptSizes, promptRows } from "../nn/prompt-start.js";
 import type { VirtualContext } from "../nn/site.js";
 import { defineMethod } from "./method.js";
 
@@ -13,7 +13,8 @@ import { defineMethod } from "./method.js";
  * biases.
  *
  * Shapes: E (n, D), W₁ (H, D), W₂ (H, H), W₃ (D, H); with LSTM W₁ (2 H, 2 H) and W₂ (D, 2 H). Virtual tokens stand at positions
- * 0 … n − 1. What is saved is the table g(E) (n, D).
+ * 0 … n − 1. What is saved is the table g(E) (n, D). With an encoder and a decoder E has 2 n rows, all of which go through g, and the
+ * first n of its result stand before the source, as in Hugging Face (`numTransformerSubmodules: 1` leaves the others out).
  * Adds n · D + H (2 D + H + 2) + D parameters with the MLP. It does not start as a no-op, and cannot be merged.
  * Differs from the paper: all virtual tokens stand before the input, as in Hugging Face, and the MLP is the default.
  *
@@ -26,7 +27,7 @@ export const pTuning = defineMethod({
   title: "P-tuning",
   paper: "arXiv:2103.10385",
   formula: "x ← [g(E); x]",
-  parameters: "n · D and the encoder, which is not saved",
+  parameters: "n · D, twice that with encoder and decoder, and the network g, which is not saved",
   advice:
     "Like prompt tuning, where that trains badly: the encoder ties the virtual tokens together while training.",
   sites: ["model"],
@@ -53,10 +54,10 @@ export const pTuning = defineMethod({
   quantisedBase: true,
   inert: {},
   parameterCount({ site }, config) {
-    const { numVirtualTokens, encoderReparameterizationType, encoderNumLayers } = config;
+    const { encoderReparameterizationType, encoderNumLayers } = config;
     const D = site.width;
     const H = config.encoderHiddenSize ?? D;
-    const table = numVirtualTokens * D;
+    const table = promptRows(site, config) * D;
     if (encoderReparameterizationType === "MLP") return table + H * (2 * D + H + 2) + D;
     const lstm = 8 * H * (D + H + 2) + (encoderNumLayers - 1) * 8 * H * (3 * H + 2);
     return table + lstm + 2 * H * (2 * H + 1) + D * (2 * H + 1);
@@ -65,8 +66,10 @@ export const pTuning = defineMethod({
   mergeable: () => false,
   attach(site, config, scope) {
     const sizes = checkedPromptSizes(site, config, { into: "input" });
-    const { numVirtualTokens: count, encoderReparameterizationType: type } = config;
+    const { encoderReparameterizationType: type } = config;
     const { width } = site;
+    const count = promptRows(site, config);
+    const place = beforeInput(site, sizes, config, "first");
     const hidden = config.encoderHiddenSize ?? width;
     const settled = { ...sizes, encoderHiddenSize: hidden };
     if (scope.fromFile) {
@@ -75,7 +78,7 @@ export const pTuning = defineMethod({
       return {
         config: settled,
         withoutEncoder: true,
-        virtual: { into: "input", count, rows: ({ p }) => p(table) },
+        virtual: { ...place, rows: ({ p }) => p(table) },
       };
     }
     const make = scope.encoder.bind(scope);
@@ -93,7 +96,7 @@ export const pTuning = defineMethod({
     return {
       config: settled,
       saves: { prompt_embeddings: table },
-      virtual: { into: "input", count, rows: table },
+      virtual: { ...place, rows: table },
     };
   },
 });

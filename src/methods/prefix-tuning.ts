@@ -2,7 +2,7 @@ import { flag, optionalChoice, optionalInteger } from "../base/option.js";
 import { promptOptions } from "../base/prompt-options.js";
 import type { Value } from "../graph/value.js";
 import { multilayer, normal } from "../nn/prompt-encoder.js";
-import { checkedPromptSizes, promptSizes } from "../nn/prompt-start.js";
+import { checkedPromptSizes } from "../nn/prompt-start.js";
 import type { VirtualContext } from "../nn/site.js";
 import { defineMethod } from "./method.js";
 
@@ -12,6 +12,9 @@ import { defineMethod } from "./method.js";
  * Shapes: one table (n, L · 2 · K d) holds keys and values of all L layers, layer by layer. Real tokens stand at positions n and up.
  * With `prefixProjection` the table is computed while training: W₂ tanh(W₁ E + b₁) + b₂, with E (n, K d), W₁ (H, K d) and
  * W₂ (L · 2 · K d, H); what is saved is the table.
+ * With an encoder and a decoder the layers are the self-attention of the decoder, and L counts those of the encoder (or the decoder's, where it
+ * has more): layer l has parts 4 l and 4 l + 1 of the 2 L of the table, counted round, as in Hugging Face; with an even L half of the table
+ * serves two layers each, and the other half none.
  * Adds n · L · 2 · K d parameters to the model; with the projection n · K d + H (K d + 1) + L · 2 · K d (H + 1).
  * It does not start as a no-op (keys of zero take their share of the attention too), and cannot be merged.
  * Differs from the paper: without the projection by default, as in Hugging Face.
@@ -44,8 +47,9 @@ export const prefixTuning = defineMethod({
   mixedBatch: false,
   quantisedBase: true,
   inert: {},
-  parameterCount({ site }, { numVirtualTokens, prefixProjection, encoderHiddenSize }) {
-    const { numLayers, tokenDim: width } = promptSizes(site, { into: "keysAndValues" });
+  parameterCount({ site }, config) {
+    const { numLayers, tokenDim: width } = checkedPromptSizes(site, config, { into: "keysAndValues" });
+    const { numVirtualTokens, prefixProjection, encoderHiddenSize } = config;
     const total = numLayers * 2 * width;
     const hidden = encoderHiddenSize ?? width;
     if (!prefixProjection) return numVirtualTokens * total;
@@ -61,8 +65,12 @@ export const prefixTuning = defineMethod({
     const total = numLayers * 2 * width;
     const settled = { ...sizes, encoderHiddenSize: hidden };
     const layersOf = ({ f }: VirtualContext, table: Value): { key: Value; value: Value }[] => {
-      const part = (i: number): Value => f.slice(table, { axis: 1, start: i * width, end: (i + 1) * width });
-      return Array.from({ length: numLayers }, (_, l) => ({ key: part(2 * l), value: part(2 * l + 1) }));
+      const part = (i: number): Value => {
+        const at = (i % (2 * numLayers)) * width;
+        return f.slice(table, { axis: 1, start: at, end: at + width });
+      };
+      const step = 2 * sizes.numTransformerSubmodules;
+      return site.layers.map((_, l) => ({ key: part(step * l), value: part(step * l + 1) }));
     };
     if (!prefixProjection || scope.fromFile) {
       const start = initWeights === "zero" || scope.fromFile ? () => undefined : normal(1);

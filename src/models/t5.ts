@@ -48,6 +48,10 @@ class T5Model extends Module implements Backbone {
     return this.encoder.embed_tokens;
   }
 
+  answerEmbeddings(): Embedding {
+    return this.decoder.embed_tokens;
+  }
+
   finish(t: Trace, hidden: Value): Value {
     return this.decoder.final_layer_norm.forward(t, hidden);
   }

@@ -12,8 +12,10 @@ export interface Backbone extends Module {
   readonly stages: readonly Stage[];
   /** Keys and values may be kept while rows are no longer than this. */
   readonly cacheLimit: number;
-  /** The table of word embeddings, which a head may share. */
+  /** The table of word embeddings, which a head may share; that of the source, where the body reads one. */
   wordEmbeddings(): Embedding;
+  /** The table that answers are read with, where the body reads a source beside them. */
+  answerEmbeddings?(): Embedding;
   /** What heads read of hidden rows (R, D): the last norm, where the body ends with one. */
   finish(t: Trace, hidden: Value): Value;
   /** What the body makes of the first token of each row (R, D), where it has a pooler. */

@@ -20,8 +20,8 @@ export function passTensors(
     ...(training ? { rowKeys: uniform([tokens.tokens.length, 2], seed, keys) } : {}),
   });
   return {
-    batch: { ...of(batch, 0), ...tensors },
-    source: batch.source === undefined ? {} : of(batch.source, SOURCE_KEYS),
+    batch: { ...of(batch, 0), ...tensors.batch },
+    source: batch.source === undefined ? {} : { ...of(batch.source, SOURCE_KEYS), ...tensors.source },
   };
 }
 

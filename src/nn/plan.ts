@@ -3,7 +3,7 @@ import { type ObservedInput, withObserved } from "./observe.js";
 import type { AttentionStage, Over, StagedModel, TokenStage } from "./stage.js";
 import { tokenPrograms, type TracedStage, traceStage, type TokenProgram } from "./token-program.js";
 import type { Products } from "./trace.js";
-import { stagesWithVirtual, virtualReads, virtualTokensOf } from "./virtual-tokens.js";
+import { stagesWithVirtual, takesVirtual, virtualReads, virtualTokensOf } from "./virtual-tokens.js";
 
 /** A version of a stream: a stage that writes a stream makes a new one. */
 export type Slot = number;
@@ -90,7 +90,7 @@ export function makePlan(
     const readNames: Record<string, string> =
       stage.kind === "tokens"
         ? Object.fromEntries(Object.keys(stage.reads).map((name) => [name, name]))
-        : { ...attentionReads(stage), ...(prefixed ? virtualReads(stage) : {}) };
+        : { ...attentionReads(stage), ...(prefixed && takesVirtual(stage) ? virtualReads(stage) : {}) };
     const writeNames = traced === undefined ? ["context"] : [...traced.writes.keys()];
     const reads = Object.fromEntries(
       Object.entries(readNames).map(([name, stream]) => [name, current.get(stream)!]),

@@ -5,43 +5,57 @@ import type { Random } from "../base/random.js";
 import { toSnakeCase } from "../base/spelling.js";
 import { rowsOf } from "./buffer-pool.js";
 import { normal } from "./prompt-encoder.js";
-import type { ModelSite } from "./site.js";
+import type { ModelSite, VirtualTokens } from "./site.js";
+
+/** Where the virtual tokens of a method go. */
+interface Target {
+  readonly into: "input" | "keysAndValues";
+}
 
 /** The sizes of a model as adapter files of prompt methods state them. */
-export function promptSizes(
-  { layers, width }: ModelSite,
-  { into }: { readonly into: "input" | "keysAndValues" },
-): PromptSizes {
+export function promptSizes({ layers, numLayers, width, stacks }: ModelSite, { into }: Target): PromptSizes {
   const { heads, keyValueHeads, headDim } = layers[0]!;
   const keys = into === "keysAndValues";
   return {
-    numLayers: layers.length,
+    // Keys and values are for the decoder, and files count the layers of the encoder: there are enough for both.
+    numLayers: keys ? Math.max(numLayers, layers.length) : numLayers,
     tokenDim: keys ? keyValueHeads * headDim : width,
     numAttentionHeads: keys ? keyValueHeads : heads,
-    numTransformerSubmodules: 1,
+    numTransformerSubmodules: stacks.length,
   };
 }
 
+/** The sizes that a config may state beside those of the model. */
+const mayState = (
+  { layers, stacks }: ModelSite,
+  { into }: Target,
+): Partial<Record<keyof StatedSizes, (stated: number) => boolean>> =>
+  stacks.length === 1
+    ? {}
+    : into === "input"
+      ? { numTransformerSubmodules: (stated) => stated <= stacks.length }
+      : { numLayers: (stated) => stated >= layers.length };
+
 /**
- * The sizes of a model, compared with those that a config states.
+ * The sizes of a model, compared with those that a config states. With an encoder and a decoder a config may have virtual tokens for one of
+ * them (`numTransformerSubmodules: 1`), and prefixes for more layers than the decoder has.
  *
  * @throws {@link ConfigError} `prompt_sizes` with every one that is another
  */
-export function checkedPromptSizes(
-  site: ModelSite,
-  config: StatedSizes,
-  options: { readonly into: "input" | "keysAndValues" },
-): PromptSizes {
-  const sizes = promptSizes(site, options);
-  const wrong = Object.entries(sizes).filter(([name, size]) => {
-    const stated = config[name as keyof StatedSizes];
-    return stated !== undefined && stated !== size;
+export function checkedPromptSizes(site: ModelSite, config: StatedSizes, target: Target): PromptSizes {
+  const sizes = promptSizes(site, target);
+  const free = mayState(site, target);
+  const statedSizes = (Object.keys(sizes) as (keyof PromptSizes)[]).flatMap((name) => {
+    const stated = config[name];
+    return stated === undefined || stated === sizes[name] ? [] : [{ name, stated }];
   });
-  if (wrong.length === 0) return sizes;
-  const facts = wrong.map(([name, size]): Fact => {
-    const stated = config[name as keyof StatedSizes];
-    return [`${name} (${toSnakeCase(name)})`, `${stated}; the model has ${size}`];
-  });
+  const wrong = statedSizes.filter(({ name, stated }) => free[name]?.(stated) !== true);
+  if (wrong.length === 0)
+    return { ...sizes, ...Object.fromEntries(statedSizes.map(({ name, stated }) => [name, stated])) };
+  const facts = wrong.map(({ name, stated }): Fact => [
+    `${name} (${toSnakeCase(name)})`,
+    `${stated}; the model has ${sizes[name]}`,
+  ]);
   throw new ConfigError({
     code: "prompt_sizes",
     summary: "The virtual tokens are made for a model of other sizes.",
@@ -53,6 +67,25 @@ export function checkedPromptSizes(
     fields: { stated: config, model: sizes },
   });
 }
+
+/** Virtual tokens of the input in all stacks of a model: the rows of their table. */
+export const promptRows = (
+  site: ModelSite,
+  config: Pick<PromptStart, "numTransformerSubmodules" | "numVirtualTokens">,
+): number => config.numVirtualTokens * (config.numTransformerSubmodules ?? site.stacks.length);
+
+/** Where virtual tokens of the input stand: before what the model reads first, or before the tokens of each of its stacks. */
+export const beforeInput = (
+  site: ModelSite,
+  { numTransformerSubmodules: stacks }: PromptSizes,
+  { numVirtualTokens: count }: { readonly numVirtualTokens: number },
+  where: "first" | "each",
+): Pick<Extract<VirtualTokens, { into: "input" }>, "into" | "count" | "over" | "stacks"> => ({
+  into: "input",
+  count,
+  stacks,
+  over: site.stacks.slice(0, where === "first" ? 1 : stacks).map(({ over }) => over),
+});
 
 /** Embedded tokens as float32, without converting the rest of the table. */
 function tableRows({ weight: table, scale }: ModelSite, ids: readonly number[]): Float32Array {
@@ -80,6 +113,7 @@ function repeated(ids: readonly number[], count: number): number[] {
 /** What says how virtual tokens of the input start. */
 export interface PromptStart {
   readonly numVirtualTokens: number;
+  readonly numTransformerSubmodules?: number | undefined;
   readonly promptTuningInit: "RANDOM" | "TEXT" | "SAMPLE_VOCAB";
   readonly promptTuningInitText?: string | undefined;
   readonly tokenizerKwargs?: Readonly<Record<string, unknown>> | undefined;
@@ -123,7 +157,7 @@ function promptTextIds(
 }
 
 /**
- * Fills the table of virtual tokens (n, D); with zeros where its elements come from a file.
+ * Fills the table of virtual tokens (S · n, D), S the stacks of the model; with zeros where its elements come from a file.
  *
  * @throws {@link ConfigError} as {@link promptTextIds}
  */
@@ -132,7 +166,8 @@ export function promptStart(
   config: PromptStart,
   scope: { readonly fromFile: boolean; tokens(text: string): readonly number[] },
 ): (data: Float32Array, random: Random) => void {
-  const { numVirtualTokens: count, promptTuningInit } = config;
+  const { promptTuningInit } = config;
+  const count = promptRows(site, config);
   if (scope.fromFile) return () => undefined;
   if (promptTuningInit === "RANDOM") return normal(1);
   if (promptTuningInit === "TEXT") {

@@ -2,6 +2,7 @@ import type { Value } from "../graph/value.js";
 import type { OpTable } from "../ops/op.js";
 import type { Module } from "./module.js";
 import type { Parameter } from "./parameter.js";
+import type { Over } from "./stage.js";
 
 /** y = x Wᵀ + b. Shapes: x (N, in), W (out, in), b (out). */
 export interface LinearSite {
@@ -43,15 +44,19 @@ export interface AttentionSizes {
 /** The model as a whole: virtual tokens go before its embedded tokens or before the keys and values of its layers. */
 export interface ModelSite {
   readonly kind: "model";
-  /** The table of the tokens: virtual ones hang on it. */
+  /** The table of the tokens: virtual ones hang on it. It is that of the source, where an encoder reads one. */
   readonly module: Module;
+  /** The tables of all the tokens that the model reads, the source first where there is one. */
+  readonly stacks: readonly { readonly over: Over; readonly module: Module }[];
   readonly vocabularySize: number;
   readonly width: number;
   readonly weight: Parameter;
   /** What the rows of the table are multiplied by when they are read. */
   readonly scale: number;
-  /** The self-attention layers, in order. */
+  /** The self-attention layers that can take keys and values, in order: those of the decoder beside an encoder. */
   readonly layers: readonly AttentionSizes[];
+  /** The layers that adapter files state: those of the encoder, where there is one. */
+  readonly numLayers: number;
 }
 
 /** A module with all parameters that are its own attributes, by name. */
@@ -161,9 +166,13 @@ export type VirtualTokens =
   | {
       readonly into: "input";
       readonly count: number;
+      /** Which tokens they stand before; the table has n rows for each of `stacks`, in order. */
+      readonly over: readonly Over[];
+      /** Stacks that the table holds rows for, whether they are used or not. */
+      readonly stacks: number;
       /** Number of tasks, where the virtual tokens of a row depend on its task. */
       readonly tasks?: number;
-      /** Embedded virtual tokens: (n, D), or (B · n, D) where there are tasks. */
+      /** Embedded virtual tokens: (stacks · n, D), or (B · stacks · n, D) where there are tasks. */
       rows(context: VirtualContext): Value;
     }
   | {

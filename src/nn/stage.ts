@@ -86,8 +86,10 @@ export const tokensOver = (batch: TokenBatch, over: Over | undefined): TokenBatc
 /** A model as the runner sees it. */
 export interface StagedModel {
   readonly stages: readonly Stage[];
-  /** The table of the tokens, for adapters that put virtual tokens before them. */
+  /** The table of the tokens, for adapters that put virtual tokens before them; that of the source, where there is one. */
   readonly inputEmbedding?: Embedding;
+  /** The table of the tokens of answers, where the other is that of a source. */
+  readonly answerEmbedding?: Embedding | undefined;
   /** Streams that the stages leave for the head, with the width of each. */
   readonly hidden: { readonly stream: string; readonly width: number };
   /**

@@ -50,6 +50,10 @@ export class TaskModel extends Module implements StagedModel {
     return this.#body.wordEmbeddings();
   }
 
+  get answerEmbedding(): Embedding | undefined {
+    return this.#body.answerEmbeddings?.();
+  }
+
   get cacheLimit(): number {
     return this.#body.cacheLimit;
   }
@@ -87,6 +91,10 @@ export class BodyModel extends Module implements StagedModel {
 
   get inputEmbedding(): Embedding {
     return this.#body.wordEmbeddings();
+  }
+
+  get answerEmbedding(): Embedding | undefined {
+    return this.#body.answerEmbeddings?.();
   }
 
   get cacheLimit(): number {

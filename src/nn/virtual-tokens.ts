@@ -3,7 +3,7 @@ import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import type { BufferPool } from "./buffer-pool.js";
 import { int64Tensor } from "./graph-runner.js";
 import type { ModelSite, VirtualTokens } from "./site.js";
-import type { AttentionStage, Stage, StagedModel, TokenBatch, TokenStage } from "./stage.js";
+import type { AttentionStage, Over, Stage, StagedModel, TokenBatch, TokenStage } from "./stage.js";
 
 /** The virtual tokens of the active adapter of a model, if it has any. */
 export function virtualTokensOf(model: StagedModel): VirtualTokens | undefined {
@@ -11,13 +11,38 @@ export function virtualTokensOf(model: StagedModel): VirtualTokens | undefined {
     ?.virtual;
 }
 
+const attentionOf = (model: StagedModel): AttentionStage[] =>
+  model.stages.filter((stage): stage is AttentionStage => stage.kind === "attention");
+
+/** Whether virtual keys and values go before those of a layer: not in an encoder beside a decoder, and not where its rows are asked. */
+export const takesVirtual = ({ over = "batch", keysOver = over }: AttentionStage): boolean =>
+  over === "batch" && keysOver === "batch";
+
 /** The place where virtual tokens hold on to a model; undefined where it has none. */
 export function modelSite(model: StagedModel): ModelSite | undefined {
-  const module = model.inputEmbedding;
+  const { inputEmbedding: module, answerEmbedding: answers } = model;
   if (module === undefined) return undefined;
   const { vocabularySize, width, weight, scale } = module;
-  const layers = model.stages.filter((stage): stage is AttentionStage => stage.kind === "attention");
-  return { kind: "model", module, vocabularySize, width, weight, scale, layers };
+  const all = attentionOf(model);
+  const layers = all.filter(takesVirtual);
+  const encoder = all.filter(({ over }) => over === "source");
+  return {
+    kind: "model",
+    module,
+    stacks:
+      answers === undefined
+        ? [{ over: "batch", module }]
+        : [
+            { over: "source", module },
+            { over: "batch", module: answers },
+          ],
+    vocabularySize,
+    width,
+    weight,
+    scale,
+    layers,
+    numLayers: encoder.length === 0 ? layers.length : encoder.length,
+  };
 }
 
 const keyStream = (layer: number): string => `virtual_key.${layer}`;
@@ -30,7 +55,7 @@ export function virtualReads({ layer }: AttentionStage): { virtualKey: string; v
 
 /** The stage that computes the virtual keys and values of all layers. */
 function virtualStage(model: StagedModel, virtual: VirtualTokens & { into: "keysAndValues" }): TokenStage {
-  const layers = model.stages.filter((stage): stage is AttentionStage => stage.kind === "attention");
+  const layers = attentionOf(model).filter(takesVirtual);
   const writes = Object.fromEntries(
     layers.flatMap(({ layer, keyValueHeads, headDim }) =>
       [keyStream(layer), valueStream(layer)].map((name) => [name, keyValueHeads * headDim]),
@@ -64,8 +89,8 @@ export interface VirtualBatch {
   readonly batch: TokenBatch;
   /** Rows that were put before every row of the batch. */
   readonly inserted: number;
-  /** Tensors of the batch that the graphs of virtual tokens read. */
-  readonly tensors: Readonly<Record<string, HostTensor>>;
+  /** Tensors that the graphs of virtual tokens read, for the tokens of the batch and for those of its source. */
+  readonly tensors: Readonly<Record<Over, Readonly<Record<string, HostTensor>>>>;
 }
 
 const column = (count: number, value: (i: number) => number): HostTensor =>
@@ -96,6 +121,54 @@ function checkTasks(taskIds: Int32Array | undefined, rows: number, tasks: number
   });
 }
 
+/** What stands before the rows of some tokens. */
+interface Inserted {
+  /** Rows that are put before every row. */
+  readonly count: number;
+  /** Positions that virtual tokens take, whether they get rows or are in the cache. */
+  readonly shift: number;
+  /** Row of the table for virtual token j of a row. */
+  index(row: number, j: number): number;
+}
+
+/** Tokens with rows for virtual ones, and the tensors that say which they are. */
+function widen(
+  tokens: TokenBatch,
+  { count, shift, index: indexOf }: Inserted,
+): { readonly batch: TokenBatch; readonly tensors: Record<string, HostTensor> } {
+  const { rowOffsets, positions } = tokens;
+  const rows = rowOffsets.length - 1;
+  const total = tokens.tokens.length + rows * count;
+  const wide = new Int32Array(total);
+  const places = new Int32Array(total);
+  const index = new Int32Array(total);
+  const real = new Uint8Array(total).fill(1);
+  const types = tokens.tokenTypes === undefined ? undefined : new Int32Array(total);
+  const offsets = rowOffsets.map((start, row) => start + row * count);
+  for (let row = 0; row < rows; row += 1) {
+    const at = offsets[row]!;
+    for (let j = 0; j < count; j += 1) {
+      places[at + j] = j;
+      index[at + j] = indexOf(row, j);
+      real[at + j] = 0;
+    }
+    for (let i = rowOffsets[row]!; i < rowOffsets[row + 1]!; i += 1) {
+      const to = at + count + i - rowOffsets[row]!;
+      wide[to] = tokens.tokens[i]!;
+      if (types !== undefined) types[to] = tokens.tokenTypes![i]!;
+      places[to] = positions[i]! + shift;
+    }
+  }
+  return {
+    batch: { ...tokens, tokens: wide, rowOffsets: offsets, positions: places, tokenTypes: types },
+    tensors: {
+      virtualIndex: int64Tensor(index),
+      realRows: column(total, (i) => real[i]!),
+      virtualRows: column(total, (i) => 1 - real[i]!),
+    },
+  };
+}
+
 /**
  * Makes room for virtual tokens. Real tokens stand at positions behind them; those of the input get rows of their own, unless
  * they have been run and are in the cache.
@@ -105,43 +178,31 @@ export function makeRoom(
   virtual: VirtualTokens | undefined,
   options: { readonly cached: boolean },
 ): VirtualBatch {
-  if (virtual === undefined) return { batch, inserted: 0, tensors: {} };
-  const { count, into } = virtual;
-  const tasks = virtual.into === "input" ? virtual.tasks : undefined;
-  const { tokens, rowOffsets, positions, taskIds } = batch;
-  const rows = rowOffsets.length - 1;
-  const inserted = into === "input" && !options.cached ? count : 0;
-  if (tasks !== undefined && inserted > 0) checkTasks(taskIds, rows, tasks);
-  const total = tokens.length + rows * inserted;
-  const wide = new Int32Array(total);
-  const places = new Int32Array(total);
-  const index = new Int32Array(total);
-  const real = new Uint8Array(total).fill(1);
-  const types = batch.tokenTypes === undefined ? undefined : new Int32Array(total);
-  const offsets = rowOffsets.map((start, row) => start + row * inserted);
-  for (let row = 0; row < rows; row += 1) {
-    const at = offsets[row]!;
-    for (let j = 0; j < inserted; j += 1) {
-      places[at + j] = j;
-      index[at + j] = (tasks === undefined ? 0 : row * count) + j;
-      real[at + j] = 0;
-    }
-    for (let i = rowOffsets[row]!; i < rowOffsets[row + 1]!; i += 1) {
-      const to = at + inserted + i - rowOffsets[row]!;
-      wide[to] = tokens[i]!;
-      if (types !== undefined) types[to] = batch.tokenTypes![i]!;
-      places[to] = positions[i]! + count;
-    }
-  }
-  const tensors: Record<string, HostTensor> = {};
-  if (into === "input") {
-    tensors["virtualIndex"] = int64Tensor(index);
-    tensors["realRows"] = column(total, (i) => real[i]!);
-    tensors["virtualRows"] = column(total, (i) => 1 - real[i]!);
-    tensors["taskIds"] = int64Tensor(taskIds ?? new Int32Array(rows));
-  }
-  const roomy = { ...batch, tokens: wide, rowOffsets: offsets, positions: places, tokenTypes: types };
-  return { batch: roomy, inserted, tensors };
+  const tensors: VirtualBatch["tensors"] = { batch: {}, source: {} };
+  if (virtual === undefined) return { batch, inserted: 0, tensors };
+  const { count } = virtual;
+  if (virtual.into === "keysAndValues")
+    return { batch: widen(batch, { count: 0, shift: count, index: () => 0 }).batch, inserted: 0, tensors };
+  const { tasks, over, stacks } = virtual;
+  const rows = batch.rowOffsets.length - 1;
+  if (tasks !== undefined && !options.cached) checkTasks(batch.taskIds, rows, tasks);
+  const taskIds = int64Tensor(batch.taskIds ?? new Int32Array(rows));
+  const room = (tokens: TokenBatch, stack: number, inserted: number): ReturnType<typeof widen> => {
+    const index = (row: number, j: number): number =>
+      (tasks === undefined ? 0 : row * stacks * count) + stack * count + j;
+    const { batch: wide, tensors: own } = widen(tokens, { count: inserted, shift: count, index });
+    return { batch: wide, tensors: { ...own, taskIds } };
+  };
+  const { source } = batch;
+  const [sourceStack, ownStack] = [over.indexOf("source"), over.indexOf("batch")];
+  const wideSource = source === undefined || sourceStack < 0 ? undefined : room(source, sourceStack, count);
+  const inserted = options.cached ? 0 : count;
+  const wide = ownStack < 0 ? { batch, tensors: {} } : room(batch, ownStack, inserted);
+  return {
+    batch: { ...wide.batch, source: wideSource?.batch ?? source },
+    inserted: ownStack < 0 ? 0 : inserted,
+    tensors: { batch: wide.tensors, source: wideSource?.tensors ?? {} },
+  };
 }
 
 /** Rows that stay together: where they start when they are run, and with real tokens first and virtual ones after them. */

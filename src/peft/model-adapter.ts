@@ -4,10 +4,11 @@ import { Random, textSeed } from "../base/random.js";
 import type { Initialiser } from "../base/fill.js";
 import type { MethodDefinition, ModelScope, SymbolicSize } from "../methods/method.js";
 import { Parameter } from "../nn/parameter.js";
-import type { Attachment } from "../nn/site.js";
+import type { Module } from "../nn/module.js";
+import type { Attachment, ModelSite, VirtualTokens } from "../nn/site.js";
 import { modelSite } from "../nn/virtual-tokens.js";
 import type { AdapterPlan } from "./adapter-plan.js";
-import type { AttachedAdapter } from "./attached-adapter.js";
+import type { AttachedAdapter, PlacedAttachment } from "./attached-adapter.js";
 import { attachCopies, VIRTUAL_TOKEN_HEADS } from "./module-copies.js";
 
 /** Whether a method holds on to the model as a whole and not to modules that are matched. */
@@ -79,6 +80,16 @@ export interface ModelAdapterOptions {
   readonly fromFile?: boolean;
 }
 
+/** The tables that virtual tokens hang on: that of the site, by which they are found, and those of other stacks they stand before. */
+const modulesOf = ({ module, stacks }: ModelSite, virtual: VirtualTokens | undefined): Module[] => [
+  module,
+  ...stacks.flatMap((stack) =>
+    stack.module !== module && virtual?.into === "input" && virtual.over.includes(stack.over)
+      ? [stack.module]
+      : [],
+  ),
+];
+
 /**
  * Puts a method at the model as a whole, and trained copies at the modules to save: the head of the task is one of them.
  *
@@ -97,14 +108,6 @@ export function attachToModel(
       summary: `${method.title} puts virtual tokens before the rows, and ${base.name} (${base.modelType}) has no place for them.`,
       fixes: ["choose a method that adapts modules, such as LoRA"],
       fields: { method: method.name, model: base.name, modelType: base.modelType },
-    });
-  }
-  if (base.module.stages.some(({ over }) => over === "source")) {
-    throw new UnsupportedError({
-      code: "virtual_tokens_task",
-      summary: `${method.title} works with models of one stack; ${base.name} (${base.modelType}) is an encoder with a decoder.`,
-      fixes: ["choose a method that adapts modules, such as LoRA"],
-      fields: { method: method.name, model: base.name, taskType: base.taskType },
     });
   }
   const scope = new PromptScope(base, options);
@@ -128,7 +131,12 @@ export function attachToModel(
   // Targets are of no use here, and Hugging Face's config has no such key.
   const { targetModules: _, ...own } = config;
   const attachment: Attachment = { adapter: options.name, active: false, ...hooks };
-  site.module.attachments.push(attachment);
+  const attachments: PlacedAttachment[] = modulesOf(site, hooks.virtual).map((module, i) => ({
+    path: module.path,
+    module,
+    attachment: i === 0 ? attachment : { adapter: options.name, active: false, virtual: hooks.virtual! },
+  }));
+  for (const { module, attachment: one } of attachments) module.attachments.push(one);
   const copies = matches.modulesToSave.map(({ path, module }) =>
     attachCopies(path, module, { adapter: options.name, naming: VIRTUAL_TOKEN_HEADS }),
   );
@@ -144,10 +152,7 @@ export function attachToModel(
     savedTensors: new Map(),
     savedOptions: new Map(),
     stepWork: [],
-    attachments: [
-      { path: site.module.path, module: site.module, attachment },
-      ...copies.flatMap(({ attachments }) => attachments),
-    ],
+    attachments: [...attachments, ...copies.flatMap((copy) => copy.attachments)],
     ...(saves === undefined ? {} : { saves }),
     withoutEncoder,
   };
