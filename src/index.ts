@@ -69,6 +69,7 @@ export { getPeftModel, PeftModel } from "./peft/peft-model.js";
 export { readRows } from "./files/data-file.js";
 export { type Batch, collate, packBatch, type PackedBatch } from "./text/collate.js";
 export { packSeq2Seq, type Seq2SeqBatch, type Seq2SeqPackOptions } from "./text/collate-seq2seq.js";
+export { BatchOrder, type BatchOrderOptions } from "./text/batch-order.js";
 export { Dataset, type DatasetSummary, encodeDataset } from "./text/dataset.js";
 export type { EncodedExample, EncodingOptions } from "./text/encode-example.js";
 export type { Columns, Example, Row } from "./text/rows.js";

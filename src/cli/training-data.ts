@@ -1,6 +1,7 @@
 import { ConfigError } from "../base/errors.js";
 import { readRows } from "../files/data-file.js";
 import { TASK_FLAGS, type TaskType } from "../models/model.js";
+import { BatchOrder, type BatchOrderOptions } from "../text/batch-order.js";
 import type { TaskBatch } from "../text/collate.js";
 import { type Dataset, encodeDataset } from "../text/dataset.js";
 import type { EncodingOptions } from "../text/encode-example.js";
@@ -105,10 +106,14 @@ export function encodeTrainingRows(
 
 /** The first batches of a run, which a start that depends on data looks at. */
 export function* firstBatches(dataset: Dataset, run: Run): Generator<TaskBatch> {
-  const [size, count] = [run["batchSize"] as number, run["calibrationBatches"] as number];
-  const order = dataset.order({ shuffle: run["shuffle"] as boolean, seed: run["seed"] as number, epoch: 0 });
-  for (let i = 0; i < Math.min(order.length, size * count); i += size)
-    yield dataset.collate(order.slice(i, i + size).map((row) => dataset.examples[row]!));
+  let left = run["calibrationBatches"] as number;
+  for (const batches of new BatchOrder(dataset, run as unknown as BatchOrderOptions).steps(0)) {
+    for (const rows of batches) {
+      if (left === 0) return;
+      left -= 1;
+      yield dataset.collate(rows);
+    }
+  }
 }
 
 /** Says what a run learns from. */

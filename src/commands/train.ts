@@ -138,6 +138,7 @@ export const train = defineCommand({
       const { events, verification } = await runTraining(model, data.dataset, {
         ...options,
         evalDataset: data.evalDataset,
+        maxLength: Math.min(run["maxLength"] as number, base.contextLength),
         verify: run["verify"] as boolean,
         folder,
         terminal,

@@ -64,13 +64,6 @@ export class Dataset {
       );
     return { train: pick((i) => !chosen.has(i)), heldOut: pick((i) => chosen.has(i)) };
   }
-
-  /** The order of an epoch: that of the file, or one that depends on the seed and the epoch alone. */
-  order(options: { readonly shuffle: boolean; readonly seed: number; readonly epoch: number }): number[] {
-    const indices = this.examples.map((_, i) => i);
-    if (!options.shuffle) return indices;
-    return new Random((Math.imul(options.seed, 0x9e3779b1) + options.epoch) >>> 0).shuffle(indices);
-  }
 }
 
 /**

@@ -54,7 +54,8 @@ function encodeChat(
   for (const [i, message] of messages.entries()) {
     if (message.role !== "assistant") continue;
     const before = encode(tokenizer.applyChatTemplate(messages.slice(0, i), { addGenerationPrompt: true }));
-    const after = encode(tokenizer.applyChatTemplate(messages.slice(0, i + 1)));
+    const last = i === messages.length - 1;
+    const after = last ? ids : encode(tokenizer.applyChatTemplate(messages.slice(0, i + 1)));
     // A token that reaches over the border carries text of the answer, so it is learnt.
     learnt.push([commonPrefix(ids, before), commonPrefix(ids, after)]);
   }

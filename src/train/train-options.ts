@@ -44,6 +44,14 @@ export const trainOptions = {
     doc: "Gradients are scaled down to this norm; 0 switches it off.",
   }),
   shuffle: flag({ default: true, doc: "A new order of the rows for every epoch, from the seed." }),
+  groupByLength: flag({
+    default: false,
+    doc: "Steps of rows of like length, the longest row in the first step.",
+  }),
+  packing: flag({
+    default: false,
+    doc: "Puts short rows together, up to maxLength tokens; batchSize then counts these. Rows do not see each other.",
+  }),
   seed: integer({
     default: 0,
     min: 0,

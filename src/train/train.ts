@@ -4,6 +4,7 @@ import type { Answer, Answers } from "../auto/answers.js";
 import type { BackwardOptions, BackwardOutput, Evaluation } from "../auto/pretrained-model.js";
 import type { Parameter } from "../nn/parameter.js";
 import type { Profiler } from "../nn/profiler.js";
+import { BatchOrder } from "../text/batch-order.js";
 import type { Dataset } from "../text/dataset.js";
 import { type EncodedExample, IGNORED } from "../text/encode-example.js";
 import { AdamW } from "./adamw.js";
@@ -28,6 +29,8 @@ export interface Trainable {
 export interface TrainRunOptions extends Partial<TrainOptions> {
   /** Rows that are never trained on; their loss is reported. */
   readonly evalDataset?: Dataset | undefined;
+  /** Tokens that rows packed together fill; the longest row where absent. */
+  readonly maxLength?: number | undefined;
   /** Ends the run after the step that is under way. */
   readonly signal?: AbortSignal | undefined;
   /** Hears how long the updates of the weights take. */
@@ -61,19 +64,6 @@ export async function evaluate(
     ...(answers === undefined ? {} : metricsOf({ ...answers, rows: answered })),
   };
   return { loss: mean, supervisedTokens, metrics };
-}
-
-/** Batches of an epoch, grouped into steps. */
-function* steps(dataset: Dataset, settings: TrainOptions, epoch: number): Generator<EncodedExample[][]> {
-  const order = dataset.order({ shuffle: settings.shuffle, seed: settings.seed, epoch });
-  const rowsOfStep = settings.batchSize * settings.gradientAccumulation;
-  for (let i = 0; i < order.length; i += rowsOfStep) {
-    const rows = order.slice(i, i + rowsOfStep).map((row) => dataset.examples[row]!);
-    const batches: EncodedExample[][] = [];
-    for (let j = 0; j < rows.length; j += settings.batchSize)
-      batches.push(rows.slice(j, j + settings.batchSize));
-    yield batches;
-  }
 }
 
 interface StepFacts {
@@ -140,7 +130,7 @@ export async function* train(
   dataset: Dataset,
   options: TrainRunOptions = {},
 ): AsyncGenerator<TrainEvent> {
-  const { evalDataset, signal, profiler, ...named } = options;
+  const { evalDataset, maxLength, signal, profiler, ...named } = options;
   const settings = readOptions(trainOptions, named, { source: "train" });
   const parameters = model.trainableParameters();
   const optimizer = new AdamW(parameters, {
@@ -150,7 +140,8 @@ export async function* train(
     epsilon: settings.adamEpsilon,
     weightDecay: settings.weightDecay,
   });
-  const stepsOfEpoch = Math.ceil(dataset.length / (settings.batchSize * settings.gradientAccumulation));
+  const order = new BatchOrder(dataset, { ...settings, maxLength });
+  const stepsOfEpoch = order.stepsPerEpoch;
   const totalSteps = settings.maxSteps ?? Math.max(1, Math.round(settings.epochs * stepsOfEpoch));
   const warmupSteps =
     settings.warmupSteps > 0 ? settings.warmupSteps : Math.round(settings.warmupRatio * totalSteps);
@@ -170,7 +161,7 @@ export async function* train(
   let tokenSum = 0;
   let recent = { tokens: 0, seconds: 0 };
   for (let epoch = 0; step < totalSteps; epoch += 1) {
-    for (const batches of steps(dataset, settings, epoch)) {
+    for (const batches of order.steps(epoch)) {
       if (step >= totalSteps || signal?.aborted === true) break;
       const began = performance.now();
       const first = model.predictsFirstToken ?? false;
