@@ -44,6 +44,7 @@ export {
   PretrainedModel,
 } from "./auto/pretrained-model.js";
 export type { Arithmetic } from "./nn/runner.js";
+export type { QuantisationOptions } from "./auto/quantisation-options.js";
 export type { WeightDType } from "./auto/load-weights.js";
 export {
   type ChatTemplateOptions,

@@ -9,6 +9,8 @@ import { type DType, formatShape } from "../base/tensor-type.js";
 import { type Module, namedModules, namedParameters, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import type { Bnb4Format } from "../base/bnb4.js";
+import { isQuantised, linearPlaces, quantised } from "./quantise-weights.js";
 import { separateTied } from "./separate-tied.js";
 
 /** Element types that weights can have in memory; `auto` keeps what the file has. */
@@ -57,6 +59,8 @@ export interface LoadOptions {
   readonly bodyPrefix: string;
   /** Whether the head may be absent, since it is about to be trained. */
   readonly freshHead: boolean;
+  /** How weights of linear layers are quantised, and which stay whole. */
+  readonly quantise?: { readonly format: Bnb4Format; readonly whole: RegExp | undefined } | undefined;
 }
 
 /**
@@ -89,6 +93,7 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
   const misshapen: string[] = [];
   const fresh: Parameter[] = [];
   const slab = new Slab();
+  const places = linearPlaces(root);
   const mayBeFresh = (name: string): boolean =>
     options.freshHead && (root.headNames.includes(name.split(".")[0]!) || /(^|\.)pooler\./.test(name));
   for (const [, parameter] of namedParameters(root)) {
@@ -120,6 +125,13 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
       decode(data);
       return hostTensor("float32", parameter.shape, data);
     };
+    const place = places.get(parameter);
+    const { quantise } = options;
+    if (quantise !== undefined && place !== undefined && isQuantised(root, place, quantise.whole)) {
+      const done = (): void => checkpoint.forget?.(name);
+      parameter.keepCoded(quantised(place, quantise.format, load, done));
+      continue;
+    }
     const blocks = options.dtype === "auto" ? checkpoint.packed?.(name) : undefined;
     parameter.defer(target, load, { blocks, decode });
   }

@@ -15,8 +15,9 @@ import { type Tokenizer, tokenizerFromFiles } from "../text/tokenizer.js";
 import { initialiseParameters, initialiseWeights } from "./initialise.js";
 import { loadWeights, type WeightDType } from "./load-weights.js";
 import type { PretrainedModelParts } from "./pretrained-model.js";
+import { type QuantisationOptions, wantedFormat } from "./quantisation-options.js";
 
-export interface FromPretrainedOptions {
+export interface FromPretrainedOptions extends Partial<QuantisationOptions> {
   /**
    * Element type of the weights in memory; arithmetic is float32 whatever this says.
    *
@@ -145,9 +146,11 @@ async function openParts(
   const definition = findModel(values, checkpoint.path);
   const config = new RawConfig(values, `${checkpoint.path}/config.json`);
   const module = buildModel(definition, task, config);
+  const format = wantedFormat(options, checkpoint);
   const engine = options.engine ?? (await defaultEngine());
   const { unexpected, fresh } = loadWeights(module, checkpoint, {
     dtype,
+    quantise: format && { format, whole: definition.wholeLinears },
     bfloat16Inputs: engine.capabilities.bfloat16Inputs,
     bodyPrefix: definition.prefix,
     freshHead: !hasTrainedHead(task),
@@ -156,9 +159,14 @@ async function openParts(
   let bytes = 0;
   for (const [, parameter] of namedParameters(module)) {
     const mapped = checkpoint.format === "safetensors" && dtype === "auto";
-    bytes += mapped ? 0 : parameter.size * (parameter.type.dtype === "float32" ? 4 : 2);
+    // Codes are counted at half a byte: what their scales take is small.
+    if (parameter.coded !== undefined) bytes += parameter.size / 2;
+    else bytes += mapped ? 0 : parameter.size * (parameter.type.dtype === "float32" ? 4 : 2);
   }
   checkMemory(name, bytes);
+  // What a memory limit leaves is counted from what is resident then, so codes have to be there.
+  if (options.memoryBytes !== undefined)
+    for (const [, { coded }] of namedParameters(module)) void coded?.bytes;
   const few = (list: readonly string[]): string => list.slice(0, 3).join(", ");
   if (fresh.length > 0) {
     const names = few(fresh.map((parameter) => parameter.name));

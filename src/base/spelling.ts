@@ -1,6 +1,6 @@
-/** `loraAlpha` as `lora_alpha`, the spelling of files. */
+/** `loraAlpha` as `lora_alpha` and `loadIn4bit` as `load_in_4bit`, the spelling of files. */
 export function toSnakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return name.replace(/[A-Z]|\d+(?=bit)/g, (start) => `_${start.toLowerCase()}`);
 }
 
 /** `loraAlpha` as `lora-alpha`, the spelling of flags. */

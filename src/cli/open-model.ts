@@ -6,6 +6,7 @@ import { LanguageModel } from "../auto/language-model.js";
 import type { WeightDType } from "../auto/load-weights.js";
 import { findModel } from "../auto/open-pretrained.js";
 import type { PretrainedModel } from "../auto/pretrained-model.js";
+import { pickQuantisation, type QuantisationOptions } from "../auto/quantisation-options.js";
 import type { ProblemType } from "../auto/sequence-classifier.js";
 import { ConfigError } from "../base/errors.js";
 import { openCheckpoint } from "../files/checkpoint.js";
@@ -23,7 +24,7 @@ interface Opened<Base> {
   readonly model: PeftModel | undefined;
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends Partial<QuantisationOptions> {
   readonly terminal: Terminal;
   readonly dtype?: WeightDType;
   readonly signal: AbortSignal;
@@ -89,6 +90,7 @@ export async function openModel(
   const base = await autoModels[task].fromPretrained(modelPath(name), {
     ...facts.labels,
     dtype,
+    ...pickQuantisation(options),
     signal,
     onWarning: (text: string) => warnings.push(text),
   });

@@ -11,6 +11,7 @@ import {
   optionalText,
   text,
 } from "../base/option.js";
+import { quantisationOptions } from "../auto/quantisation-options.js";
 import type { Spelling } from "../base/fault-text.js";
 import { optionError, optionFaults, resolveAliases } from "../base/read-options.js";
 import { allMethods, findMethod } from "../peft/method-registry.js";
@@ -103,6 +104,7 @@ export const runOptions = {
     default: "float32",
     doc: "What products with frozen weights are computed in: int8 is faster where the processor multiplies bytes, with gradients of about 1 % error.",
   }),
+  ...quantisationOptions,
   columns,
   activationMemory: size(
     "Memory for kept activations, such as 800MiB (512MiB unless less is free); what is over is computed again.",

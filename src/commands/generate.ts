@@ -1,4 +1,5 @@
 import { generate as generateAll, generationOptions } from "../auto/generate.js";
+import { pickQuantisation, quantisationOptions } from "../auto/quantisation-options.js";
 import { flag, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
 import { chat, promptTokens, streamAnswer, tokenizerOf } from "../cli/chat.js";
@@ -11,6 +12,7 @@ const options = {
   system: optionalText({ doc: "System message of the conversation." }),
   stop: optionalText({ doc: "Ends an answer where this text appears." }),
   raw: flag({ default: false, doc: "Continues the text as it is, without the chat template." }),
+  ...quantisationOptions,
 };
 
 /** `peft generate`: answers prompts, or chats where none is given. */
@@ -30,8 +32,12 @@ export const generate = defineCommand({
       fix: "peft generate --help",
     });
     const [name = "", ...prompts] = args;
-    const { adapter, system, stop, raw, ...sampling } = settings;
-    const { base } = await openLanguageModel(name, adapter, { terminal, signal });
+    const { adapter, system, stop, raw } = settings;
+    const sampling = Object.fromEntries(
+      Object.entries(settings).filter(([key]) => Object.hasOwn(generationOptions, key)),
+    );
+    const opening = { ...pickQuantisation(settings), terminal, signal };
+    const { base } = await openLanguageModel(name, adapter, opening);
     try {
       tokenizerOf(base);
       const wishes = { ...sampling, signal, ...(stop === undefined ? {} : { stop: [stop] }) };

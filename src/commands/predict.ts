@@ -1,5 +1,6 @@
 import { likeliest } from "../auto/answers.js";
 import type { PretrainedModel } from "../auto/pretrained-model.js";
+import { pickQuantisation, quantisationOptions } from "../auto/quantisation-options.js";
 import { bestSpan, QuestionAnswerer } from "../auto/question-answerer.js";
 import { SequenceClassifier } from "../auto/sequence-classifier.js";
 import { TokenClassifier } from "../auto/token-classifier.js";
@@ -21,6 +22,7 @@ const options = {
   question: optionalText({ doc: "What is asked of each text, for models that find answers." }),
   maxLength: integer({ default: 512, min: 2, doc: "Longest text in tokens; what is over is cut off." }),
   batchSize: integer({ default: 8, min: 1, doc: "Texts of one pass." }),
+  ...quantisationOptions,
 };
 
 type Tokens = Parameters<SequenceClassifier["forward"]>[0];
@@ -132,7 +134,11 @@ export const predict = defineCommand({
         fixes: [`peft predict ${name} "a text"`, `peft predict ${name} --dataset test.jsonl`],
       });
     }
-    const { base } = await openModel(name, settings.adapter, { terminal, signal });
+    const { base } = await openModel(name, settings.adapter, {
+      ...pickQuantisation(settings),
+      terminal,
+      signal,
+    });
     try {
       const { tokenizer } = base;
       const known =

@@ -1,6 +1,7 @@
 import { stringify } from "yaml";
 import { autoModels } from "../auto/auto-model.js";
 import type { LabelOptions } from "../auto/label-options.js";
+import { pickQuantisation } from "../auto/quantisation-options.js";
 import type { Arithmetic } from "../nn/runner.js";
 import type { WeightDType } from "../auto/load-weights.js";
 import { ConfigError } from "../base/errors.js";
@@ -94,6 +95,7 @@ export const train = defineCommand({
       seed: run["seed"] as number,
       dtype: run["dtype"] as WeightDType,
       arithmetic: run["arithmetic"] as Arithmetic,
+      ...pickQuantisation(run),
       memoryBytes: run["memoryLimit"] as number | undefined,
       activationBytes: run["activationMemory"] as number | undefined,
       signal,

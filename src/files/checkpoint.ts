@@ -32,6 +32,8 @@ export interface Checkpoint {
     readonly storedAs: string;
   };
   read(name: string): HostTensor;
+  /** Lets go of memory that a tensor was read into; it is read again when it is needed. */
+  forget?(name: string): void;
   /** The same as `read`, into memory of the caller; undefined where tensors are read in place. */
   decode?(name: string, out: Float32Array): void;
   /** How a matrix is kept in blocks that products can use as they are; undefined for all other tensors. */
@@ -158,6 +160,7 @@ async function openFolder(folder: string, only?: string): Promise<Checkpoint> {
       return { dtype, shape, storedAs: dtype };
     },
     read: (name) => findTensor(home, name, folder).read(name),
+    forget: (name) => findTensor(home, name, folder).forget(name),
     config: () => config,
     tokenizerFiles: () => tokenizerFiles,
     generationConfig: () => generationConfig,

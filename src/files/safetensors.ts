@@ -9,6 +9,8 @@ export interface SafetensorsFile extends SafetensorsHeader {
   readonly path: string;
   /** The tensor in place, copied only where the file does not align it. */
   read(name: string): HostTensor;
+  /** Lets go of memory that a tensor was read into; it is read again when it is needed. */
+  forget(name: string): void;
   close(): void;
 }
 
@@ -34,6 +36,10 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
           shape,
           viewData(dtype, aligned.buffer, aligned.byteOffset, elementCount(shape)),
         );
+      },
+      forget(name) {
+        const { offset, byteLength } = findTensor(tensors, name, path);
+        file.forget(offset, byteLength);
       },
       close: () => file.close(),
     };

@@ -36,6 +36,8 @@ export interface ModelDefinition {
   contextLength(config: RawConfig): number;
   /** Whether the body can be used by itself, for its features. @defaultValue true */
   readonly bodyAlone?: boolean;
+  /** Linear layers that stay whole where a model is quantised, by the ends of their paths: those that transformers keeps in float32. */
+  readonly wholeLinears?: RegExp;
   /** Keys of a config whose numbers transformers takes only with a decimal point. */
   readonly decimals?: readonly string[];
   /** Keys of a saved config that are to be so, whatever was read and merged. */

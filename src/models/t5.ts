@@ -144,6 +144,7 @@ export const t5 = defineModel({
   // Distances have no end: beyond the last bucket they all count the same.
   contextLength: () => Infinity,
   bodyAlone: false,
+  wholeLinears: /\.wo$/,
   decimals: ["initializer_factor", "layer_norm_epsilon"],
   // A merge may take tied weights apart, which the files show by themselves, and must not change the scale.
   savedConfig: (config) => ({

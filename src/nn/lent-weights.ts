@@ -23,7 +23,7 @@ export class LentWeights {
   ) {}
 
   #lends(parameter: Parameter): boolean {
-    return !this.keep && parameter.decodes && !parameter.loaded;
+    return (!this.keep || parameter.transient) && parameter.decodes && !parameter.loaded;
   }
 
   /** Decodes what the sources need, until `release` is called as often. */

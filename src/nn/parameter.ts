@@ -2,6 +2,7 @@ import { InternalError } from "../base/errors.js";
 import { asFloat32 } from "../base/half.js";
 import type { DType, Shape, TensorType } from "../base/tensor-type.js";
 import type { StoredBlocks } from "../base/packed-matrix.js";
+import type { CodedWeight } from "./coded-weight.js";
 import { elementCount, type HostTensor, hostTensor, zeros } from "../base/host-tensor.js";
 
 export interface ParameterOptions {
@@ -9,6 +10,16 @@ export interface ParameterOptions {
   /** Sizes that graphs keep symbolic, such as the rank of an adapter. */
   readonly symbolic?: Shape;
   readonly trainable?: boolean;
+}
+
+/** What else is known of elements that are not read yet. */
+export interface Deferred {
+  /** The same matrix as the file keeps it, where products can use that. */
+  readonly blocks?: StoredBlocks | undefined;
+  /** How the elements are decoded, where they have to be. */
+  readonly decode?: ((out: Float32Array) => void) | undefined;
+  /** Whether they stay in memory once they were decoded. @defaultValue true */
+  readonly kept?: boolean;
 }
 
 // For elements that are read once, shared by all parameters.
@@ -31,6 +42,8 @@ export class Parameter {
   #load: (() => HostTensor) | undefined;
   #blocks: StoredBlocks | undefined;
   #decode: ((out: Float32Array) => void) | undefined;
+  #kept = true;
+  #coded: CodedWeight | undefined;
 
   constructor(shape: readonly number[], options: ParameterOptions = {}) {
     this.shape = shape;
@@ -47,27 +60,36 @@ export class Parameter {
     return elementCount(this.shape);
   }
 
-  /**
-   * Says where the elements come from, without reading them yet.
-   *
-   * @param stored - the same matrix as the file keeps it, where products can use that, and how it is decoded, where it has to be.
-   */
-  defer(
-    dtype: DType,
-    load: () => HostTensor,
-    {
-      blocks,
-      decode,
-    }: {
-      readonly blocks?: StoredBlocks | undefined;
-      readonly decode?: ((out: Float32Array) => void) | undefined;
-    } = {},
-  ): void {
+  /** Says where the elements come from, without reading them yet. */
+  defer(dtype: DType, load: () => HostTensor, { blocks, decode, kept = true }: Deferred = {}): void {
     this.#decode = decode;
+    this.#kept = kept;
     this.#type = { dtype, shape: this.#type.shape };
     this.#tensor = undefined;
     this.#load = load;
     this.#blocks = blocks;
+    this.#coded = undefined;
+  }
+
+  /** Keeps it in codes, which are decoded to float32 whenever somebody needs the elements. */
+  keepCoded(coded: CodedWeight): void {
+    const load = (): HostTensor => {
+      const tensor = zeros("float32", this.shape);
+      coded.decode(tensor.data as Float32Array);
+      return tensor;
+    };
+    this.defer("float32", load, { decode: (out) => coded.decode(out), kept: false });
+    this.#coded = coded;
+  }
+
+  /** The codes it is kept in, while it is frozen and nothing was put in their place. */
+  get coded(): CodedWeight | undefined {
+    return this.trainable || this.loaded ? undefined : this.#coded;
+  }
+
+  /** Whether its elements are decoded anew for each use, however much memory there is. */
+  get transient(): boolean {
+    return !this.#kept && this.decodes;
   }
 
   /** The blocks that the file keeps it in, while it is frozen and nothing was put in their place. */
@@ -87,6 +109,8 @@ export class Parameter {
     this.#load = undefined;
     this.#blocks = undefined;
     this.#decode = undefined;
+    this.#coded = undefined;
+    this.#kept = true;
   }
 
   /** Whether its elements have to be decoded from a file whenever they are read. */
@@ -113,11 +137,13 @@ export class Parameter {
     return this.#tensor !== undefined;
   }
 
-  /** The elements in the stored type; read on first use. */
+  /** The elements in the stored type; read on first use, and a copy where they are decoded anew each time. */
   get tensor(): HostTensor {
     if (this.#tensor === undefined) {
       if (this.#load === undefined) throw new InternalError(`${this.name} was used before it was loaded.`);
-      this.#tensor = this.#load();
+      const tensor = this.#load();
+      if (this.transient) return tensor;
+      this.#tensor = tensor;
     }
     return this.#tensor;
   }

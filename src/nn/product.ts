@@ -1,6 +1,7 @@
 import type { PackedPart, Packing } from "../base/packed-matrix.js";
 import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value } from "../graph/value.js";
+import type { CodedWeight } from "./coded-weight.js";
 import type { Int8Part } from "./int8-weights.js";
 import { type Module, ownParameter } from "./module.js";
 import type { Parameter } from "./parameter.js";
@@ -8,19 +9,31 @@ import type { Trace } from "./trace.js";
 
 /**
  * x Wᵀ, where W (out, in) is a module's own weight or what the active adapters put in its place. A weight that is frozen and not
- * replaced may be read as the file keeps it, or in 8 bits.
+ * replaced may be read as it is kept, in codes or in the blocks of a file, or in 8 bits.
  *
  * Shapes: x (N, in) → (N, out).
  */
 export function product(t: Trace, module: Module, x: Value): Value {
   const weight = ownParameter(module, "weight");
   const replaced = t.isReplaced(module, "weight");
+  if (weight.coded !== undefined && !replaced) return codedProduct(t, weight, weight.coded, x);
   const packing = t.products.packed === true && !replaced ? weight.blocks?.packing : undefined;
   if (packing !== undefined) return packedProduct(t, weight, packing, x);
   const turned = module.transposed.includes("weight");
   if (t.products.int8 === true && !replaced && !weight.trainable) return int8Product(t, weight, turned, x);
   // What stands in for a turned weight is turned back by whoever asks for it.
   return t.f.matmul(x, t.own(module, "weight"), turned ? {} : { transposeB: true });
+}
+
+/** Codes are inputs, so that layers share a graph. */
+function codedProduct(t: Trace, weight: Parameter, coded: CodedWeight, x: Value): Value {
+  const decoded = t.parameter(weight);
+  return coded.product({
+    f: t.f,
+    x,
+    read: (part) => t.storedParameter(part),
+    inputGradient: (dy) => t.f.matmul(dy, decoded, coded.turned ? { transposeB: true } : {}),
+  });
 }
 
 /** Codes and scales of the blocks are constants of the graph. */

@@ -1,4 +1,6 @@
 import { add } from "./add.js";
+import { bnb4Matmul } from "./bnb4-matmul.js";
+import { bnb4Unpack } from "./bnb4-unpack.js";
 import { cast } from "./cast.js";
 import { concat } from "./concat.js";
 import { constant } from "./constant.js";
@@ -47,6 +49,8 @@ import { unsqueeze } from "./unsqueeze.js";
 /** Every op, by name. */
 export const ops = {
   add,
+  bnb4Matmul,
+  bnb4Unpack,
   cast,
   concat,
   constant,

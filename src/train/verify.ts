@@ -41,9 +41,10 @@ export interface VerificationReport {
 function baseFingerprints(base: PretrainedModel): Map<string, string> {
   return new Map(
     [...base.namedParameters()].map((parameter) => {
-      const print = base.runner.keepsDecoded
-        ? fingerprint(parameter.tensor)
-        : parameter.readOnce(fingerprint);
+      const print =
+        base.runner.keepsDecoded && !parameter.transient
+          ? fingerprint(parameter.tensor)
+          : parameter.readOnce(fingerprint);
       return [parameter.name, print];
     }),
   );

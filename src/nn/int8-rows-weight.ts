@@ -1,0 +1,102 @@
+import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import type { Value } from "../graph/value.js";
+import type { MatrixLayout } from "./bnb4-weight.js";
+import { type CodedProduct, type CodedWeight, turn } from "./coded-weight.js";
+import { Parameter } from "./parameter.js";
+
+/** A matrix in whole numbers of 8 bits, with the largest magnitude of each row: W = codes · largest / 127. */
+export interface Int8Rows {
+  /** (out, in) */
+  readonly codes: Int8Array;
+  /** (out) */
+  readonly largest: Float32Array;
+}
+
+/** Codes reach from −127 to 127. */
+const LARGEST = 127;
+
+/**
+ * A weight in whole numbers of 8 bits by rows, as LLM.int8() keeps it. Products are those of float32 rows with the decoded weight; outliers
+ * need no treatment of their own then.
+ */
+export class Int8RowsWeight implements CodedWeight {
+  readonly turned: boolean;
+  readonly #codes: Parameter;
+  readonly #scales: Parameter;
+  #made: Int8Rows | undefined;
+
+  constructor(
+    readonly layout: MatrixLayout,
+    readonly make: () => Int8Rows,
+  ) {
+    const { out, width, turned } = layout;
+    this.turned = turned;
+    this.#codes = new Parameter([out, width]);
+    this.#codes.defer("int8", () => hostTensor("int8", [out, width], this.#coded.codes));
+    this.#scales = new Parameter([out]);
+    this.#codes.name = "codes";
+    this.#scales.name = "scales";
+    this.#scales.defer("float32", () => {
+      const scales = this.#coded.largest.map((size) => size / LARGEST);
+      return hostTensor("float32", [out], scales);
+    });
+  }
+
+  get #coded(): Int8Rows {
+    this.#made ??= this.make();
+    return this.#made;
+  }
+
+  get bytes(): number {
+    const { codes, largest } = this.#coded;
+    return codes.byteLength + 2 * largest.byteLength;
+  }
+
+  get config(): Readonly<Record<string, unknown>> {
+    return { quant_method: "bitsandbytes", load_in_8bit: true, load_in_4bit: false };
+  }
+
+  product({ f, x, read }: CodedProduct): Value {
+    const codes = f.cast(read(this.#codes), { to: "float32" });
+    return f.mul(f.matmul(x, codes, { transposeB: true }), read(this.#scales)); // (N, out)
+  }
+
+  decode(out: Float32Array): void {
+    const { out: rows, width, turned } = this.layout;
+    const { codes, largest } = this.#coded;
+    for (let i = 0; i < rows; i += 1) {
+      const scale = Math.fround(largest[i]! / LARGEST);
+      for (let j = 0; j < width; j += 1)
+        out[turned ? j * rows + i : i * width + j] = codes[i * width + j]! * scale;
+    }
+  }
+
+  recode(values: Float32Array): Int8RowsWeight {
+    const { out, width, turned } = this.layout;
+    let rows = values;
+    if (turned) {
+      rows = new Float32Array(values.length);
+      turn(values, width, out, rows);
+    }
+    const codes = new Int8Array(rows.length);
+    const largest = new Float32Array(out);
+    for (let i = 0; i < out; i += 1) {
+      const row = rows.subarray(i * width, (i + 1) * width);
+      const size = row.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      largest[i] = size;
+      if (size > 0)
+        for (let j = 0; j < width; j += 1) codes[i * width + j] = Math.round((row[j]! * LARGEST) / size);
+    }
+    return new Int8RowsWeight(this.layout, () => ({ codes, largest }));
+  }
+
+  stored(): readonly (readonly [string, HostTensor])[] {
+    const { out, width } = this.layout;
+    const { codes, largest } = this.#coded;
+    return [
+      ["weight", hostTensor("int8", [out, width], codes)],
+      ["SCB", hostTensor("float32", [out], largest)],
+      ["weight_format", hostTensor("uint8", [], Uint8Array.of(0))],
+    ];
+  }
+}
