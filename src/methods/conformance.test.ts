@@ -42,7 +42,8 @@ const OPTIONS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
 };
 
 const bench = new ConformanceBench();
-afterAll(() => bench.close());
+// Thousands of folders and sessions go, which takes a while on a busy machine.
+afterAll(() => bench.close(), 60_000);
 let cases = 0;
 
 describe.each(Object.values(methods) as unknown as MethodDefinition[])("$name", (method) => {

@@ -418,6 +418,8 @@ describe("a bad value: the option, the value, what was expected, a cure", () => 
       nonLinearity  7 is not one of relu, gelu, gelu_new, silu, swish, tanh, sigmoid, leakyrelu  fix: nonLinearity: "relu"
       mhAdapter  "no such word" is not true or false  fix: mhAdapter: false
       mhAdapter  7 is not true or false  fix: mhAdapter: false
+      crossAdapter  "no such word" is not true or false  fix: crossAdapter: false
+      crossAdapter  7 is not true or false  fix: crossAdapter: false
       outputAdapter  "no such word" is not true or false  fix: outputAdapter: true
       outputAdapter  7 is not true or false  fix: outputAdapter: true
       isParallel  "no such word" is not true or false  fix: isParallel: false

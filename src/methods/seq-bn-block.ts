@@ -209,8 +209,9 @@ export const bottleneckAdapter = (
       ? defaults.isParallel === true && (factor === "learned") === (defaults.scaling === "learned")
       : defaults.isParallel !== true && attention === defaults.mhAdapter),
   check: bottleneckFaults,
-  holds: ({ position, layer }, { mhAdapter, outputAdapter, leaveOut }) =>
-    (position === "attention" ? mhAdapter : outputAdapter) && !leaveOut.includes(layer),
+  holds: ({ position, layer }, { mhAdapter, crossAdapter, outputAdapter, leaveOut }) =>
+    ({ attention: mhAdapter, cross: crossAdapter, output: outputAdapter })[position] &&
+    !leaveOut.includes(layer),
   parameterCount: ({ site }, config) => ownCount(site, config),
   sharedParameterCount: sharedCount,
   identityStart: (config) => leavesStream(config) && startsAtZero(config),

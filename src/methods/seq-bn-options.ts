@@ -87,6 +87,10 @@ export const bottleneckOptions = ({
     doc: "Activation in the bottleneck.",
   }),
   mhAdapter: flag({ default: mhAdapter, doc: "Adapts what attention adds to the residual stream." }),
+  crossAdapter: flag({
+    default: false,
+    doc: "Adapts what attention over the source adds to the residual stream of a decoder, where there is one.",
+  }),
   outputAdapter: flag({
     default: true,
     doc: "Adapts what the feed-forward part adds to the residual stream.",
@@ -148,7 +152,6 @@ export type BottleneckConfig = OptionValues<BottleneckOptions>;
 
 /** What AdapterHub writes for the parts that are not here. */
 export const bottleneckInert = {
-  cross_adapter: false,
   hypercomplex_nonlinearity: "glorot-uniform",
   inv_adapter: null,
   inv_adapter_reduction_factor: null,
@@ -161,7 +164,6 @@ const notHere = (what: string, instead = ""): string =>
 
 /** Parts of AdapterHub's `BnConfig` that are not here. */
 export const bottleneckRefuses = {
-  crossAdapter: notHere("an adapter behind cross-attention"),
   hypercomplexNonlinearity:
     "the right factors start Glorot-normal, as in AdapterHub whatever it says: leave it out",
   invAdapter: notHere("an invertible adapter behind the embedding"),
@@ -212,7 +214,7 @@ function phmFaults(config: BottleneckConfig): ConfigFault[] {
 /** Options of a bottleneck adapter that do not go together. */
 export function bottleneckFaults(config: BottleneckConfig): ConfigFault[] {
   const faults = [...parallelFaults(config), ...phmFaults(config)];
-  if (!config.mhAdapter && !config.outputAdapter)
+  if (!config.mhAdapter && !config.crossAdapter && !config.outputAdapter)
     faults.push({
       keys: ["mhAdapter", "outputAdapter"],
       text: "nothing would be adapted",

@@ -92,7 +92,7 @@ test("AdapterHub has no words for every choice of modules", async () => {
     .catch((fault: unknown) => fault);
   expect((error as Error).message).toMatchInlineSnapshot(`
     "The adapter default (SEQ_BN) cannot be written for AdapterHub: it adapts attention in some layers and not in others, for which AdapterHub has no words.
-    fix: choose places with mhAdapter, outputAdapter and leaveOut, and leave targetModules out
+    fix: choose places with mhAdapter, crossAdapter, outputAdapter and leaveOut, and leave targetModules out
      or: savePretrained(folder), which peft.js reads"
   `);
   model.deleteAdapter("default");

@@ -9,7 +9,8 @@ import { bottleneckAdapter } from "./seq-bn-block.js";
  * Shapes: h, r and y (N, D); down-projection D (m, D) with m = ⌊D / reductionFactor⌋, up-projection U (D, m).
  * Where no norm follows the sum, as in llama and gpt2, norm is left out. Projections start small (N(0, 0.02²)), so that the model
  * starts near what it was. Adds 2 · D · m + m + D parameters to a place. It cannot be merged, as σ is no linear map.
- * `mhAdapter: true` also adapts attention; the other options are those of AdapterHub's `BnConfig`.
+ * `mhAdapter: true` also adapts attention, `crossAdapter: true` that of a decoder over its source; layers of a decoder are counted behind
+ * those of its encoder. The other options are those of AdapterHub's `BnConfig`.
  *
  * @example
  * const model = await getPeftModel(base, { peftType: "SEQ_BN", reductionFactor: 16 });

@@ -113,6 +113,6 @@ export class FeedForward extends Module {
 
   /** h + dense(norm(h)). */
   forward(t: Trace, hidden: Value): Value {
-    return t.f.add(hidden, this.DenseReluDense.forward(t, this.layer_norm.forward(t, hidden)));
+    return t.join(this, this.DenseReluDense.forward(t, this.layer_norm.forward(t, hidden)), hidden);
   }
 }

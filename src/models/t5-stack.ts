@@ -1,11 +1,11 @@
-import { withScope } from "../graph/value.js";
+import { type Value, withScope } from "../graph/value.js";
 import { Embedding } from "../nn/embedding.js";
 import { Module } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import { relativeBucket } from "../nn/relative-bias.js";
 import type { RMSNorm } from "../nn/rms-norm.js";
 import type { AttentionStage, Over, RelativeBias, Stage } from "../nn/stage.js";
-import { TOKENS } from "../nn/trace.js";
+import { TOKENS, type Trace } from "../nn/trace.js";
 import { CrossAttention, FeedForward, norm, SelfAttention, type T5Options } from "./t5-layers.js";
 
 /** What the stages of a block have to know of where it stands. */
@@ -28,12 +28,16 @@ class Block extends Module {
 
   constructor(
     readonly options: T5Options,
-    traits: { readonly hasBias: boolean; readonly decodes: boolean },
+    traits: { readonly hasBias: boolean; readonly decodes: boolean; readonly number: number },
   ) {
     super();
     this.#self = new SelfAttention(options, traits.hasBias);
     this.#cross = traits.decodes ? new CrossAttention(options) : undefined;
     this.#dense = new FeedForward(options);
+    const place = { layer: traits.number, width: options.width, normed: false };
+    this.#self.joins = { position: "attention", ...place };
+    if (this.#cross !== undefined) this.#cross.joins = { position: "cross", ...place };
+    this.#dense.joins = { position: "output", ...place };
     this.layer = [this.#self, ...(this.#cross === undefined ? [] : [this.#cross]), this.#dense];
   }
 
@@ -72,7 +76,6 @@ class Block extends Module {
       },
       { ...this.#attention(`${name}.attention`, layer), over, bias, causal: this.#cross !== undefined },
     ];
-    const output = this.#cross?.EncDecAttention.o ?? own.o;
     const end: Stage = {
       kind: "tokens",
       name: `${name}.attention_out_mlp`,
@@ -81,10 +84,16 @@ class Block extends Module {
       writes: { hidden: width },
       trace: (t, { hidden, context }) =>
         within(() => ({
-          hidden: this.#dense.forward(t, t.f.add(hidden!, output.forward(t, context!))),
+          hidden: this.#dense.forward(t, this.#attended(t, hidden!, context!)),
         })),
     };
     return [...start, ...this.#crossStages(name, crossLayer), end];
+  }
+
+  /** What the last attention adds to the residual stream: that of the source, where there is one. */
+  #attended(t: Trace, hidden: Value, context: Value): Value {
+    const output = this.#cross?.EncDecAttention.o ?? this.#self.SelfAttention.o;
+    return t.join(this.#cross ?? this.#self, output.forward(t, context), hidden); // (N, D)
   }
 
   #crossStages(name: string, layer: number): Stage[] {
@@ -101,7 +110,7 @@ class Block extends Module {
         writes: { hidden: width, query: inner },
         trace: (t, { hidden, context }) =>
           withScope("block", () => {
-            const attended = t.f.add(hidden!, o.forward(t, context!)); // (N, D)
+            const attended = t.join(this.#self, o.forward(t, context!), hidden!); // (N, D)
             return { hidden: attended, query: cross.q.forward(t, before.forward(t, attended)) };
           }),
       },
@@ -142,7 +151,7 @@ export class T5Stack extends Module {
     // The first block holds the biases of all.
     this.block = Array.from(
       { length: decodes ? decoderLayers : layers },
-      (_, i) => new Block(options, { hasBias: i === 0, decodes }),
+      (_, i) => new Block(options, { hasBias: i === 0, decodes, number: decodes ? layers + i : i }),
     );
     this.final_layer_norm = norm(options);
     const [first] = this.block[0]!.layer as [SelfAttention];

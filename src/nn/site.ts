@@ -75,9 +75,9 @@ export interface BiasSite {
 
 /** What a model says of a module whose result goes into the residual stream: y = norm(h + r), or h + r where no norm follows. */
 export interface Block {
-  /** The part of a layer it is: its attention, or what follows it. */
-  readonly position: "attention" | "output";
-  /** Number of the layer. */
+  /** The part of a layer it is: its attention, that over a source, or what follows them. */
+  readonly position: "attention" | "cross" | "output";
+  /** Number of the layer; those of a decoder are counted behind those of its encoder. */
   readonly layer: number;
   readonly width: number;
   /** Whether a norm follows the sum. */

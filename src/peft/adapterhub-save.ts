@@ -25,11 +25,13 @@ function refuse(adapter: AttachedAdapter, reason: string, fix: string): Unsuppor
   });
 }
 
-/** Which places are adapted, in the words that AdapterHub has for it: two switches and layers that are left out. */
+/** Which places are adapted, in the words that AdapterHub has for it: a switch for each part of a layer, and layers that are left out. */
 function placesInWords(
   base: PretrainedModel,
   adapter: AttachedAdapter,
-): { readonly mh_adapter: boolean; readonly output_adapter: boolean; readonly leave_out: readonly number[] } {
+): Readonly<Record<"mh_adapter" | "cross_adapter" | "output_adapter", boolean>> & {
+  readonly leave_out: readonly number[];
+} {
   const held = new Set(adapter.places.map(({ path }) => path));
   const all = [...namedModules(base.module)].flatMap(([path, { joins }]): [string, Block][] =>
     joins === undefined ? [] : [[path, joins]],
@@ -37,15 +39,21 @@ function placesInWords(
   const here = all.filter(([path]) => held.has(path)).map(([, block]) => block);
   const has = (position: Block["position"]): boolean => here.some((block) => block.position === position);
   const layers = new Set(here.map(({ layer }) => layer));
-  const leave_out = [...new Set(all.map(([, { layer }]) => layer))].filter((layer) => !layers.has(layer));
+  const could = all.flatMap(([, { layer, position }]) => (has(position) ? [layer] : []));
+  const leave_out = [...new Set(could)].filter((layer) => !layers.has(layer));
   const expected = all.filter(([, { layer, position }]) => layers.has(layer) && has(position));
   if (expected.length !== here.length)
     throw refuse(
       adapter,
       "it adapts attention in some layers and not in others, for which AdapterHub has no words",
-      "choose places with mhAdapter, outputAdapter and leaveOut, and leave targetModules out",
+      "choose places with mhAdapter, crossAdapter, outputAdapter and leaveOut, and leave targetModules out",
     );
-  return { mh_adapter: has("attention"), output_adapter: has("output"), leave_out };
+  return {
+    mh_adapter: has("attention"),
+    cross_adapter: has("cross"),
+    output_adapter: has("output"),
+    leave_out,
+  };
 }
 
 /** Whole numbers where AdapterHub wants a decimal point. */

@@ -6,6 +6,7 @@ import {
   AdamW,
   AutoModel,
   AutoModelForCausalLM,
+  AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
   createEngine,
   type Engine,
@@ -58,13 +59,16 @@ const CAUSAL = ["gpt2", "llama", "mistral"];
 function open(family: string): Promise<PretrainedModel> {
   const folder = join(root, family, "model");
   if (CAUSAL.includes(family)) return AutoModelForCausalLM.fromPretrained(folder, { engine });
+  if (family.startsWith("t5")) return AutoModelForSeq2SeqLM.fromPretrained(folder, { engine });
   const auto = family === "bert-sequence" ? AutoModelForSequenceClassification : AutoModel;
   return auto.fromPretrained(folder, { engine });
 }
 
 describe.each(families)("%s", (family) => {
   const facts = readJson(join(root, family, "facts.json")) as Record<string, number[][]>;
-  const mask = facts["attention_mask"]!.flat();
+  const mask = family.startsWith("t5")
+    ? facts["labels"]!.flat().map((label) => (label === -100 ? 0 : 1))
+    : facts["attention_mask"]!.flat();
   const batch = {
     inputIds: facts["input_ids"],
     attentionMask: facts["attention_mask"],

@@ -21,7 +21,9 @@ from make_adapterhub_fixtures import FAMILIES, OUT, batch_of, measure
 LIMIT = 1e-4
 NODE = """
 import { readFileSync } from "node:fs";
-import { AdamW, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, PeftModel, writeSafetensors } from "./dist/index.js";
+import {
+  AdamW, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, PeftModel, writeSafetensors,
+} from "./dist/index.js";
 const [out, ...cases] = process.argv.slice(1);
 const lossOf = (hidden) => ({
   sum: hidden.reduce((sum, value) => sum + value * value, 0) / hidden.length,
@@ -32,7 +34,8 @@ for (const at of cases) {
   const [family] = at.split("/");
   const raw = JSON.parse(readFileSync(`test/fixtures/adapterhub/${family}/facts.json`, "utf8"));
   const batch = { inputIds: raw.input_ids, attentionMask: raw.attention_mask, labels: raw.labels, ...(raw.labels ? {} : { lossOf }) };
-  const auto = /gpt2|llama|mistral/.test(family) ? AutoModelForCausalLM : raw.labels ? AutoModelForSequenceClassification : AutoModel;
+  const seq2seq = family.startsWith("t5");
+  const auto = seq2seq ? AutoModelForSeq2SeqLM : /gpt2|llama|mistral/.test(family) ? AutoModelForCausalLM : raw.labels ? AutoModelForSequenceClassification : AutoModel;
   const base = await auto.fromPretrained(`test/fixtures/adapterhub/${family}/model`);
   const model = await PeftModel.fromPretrained(base, `test/fixtures/adapterhub/${at}/adapter`, { isTrainable: true });
   const optimizer = new AdamW(model.trainableParameters(), { learningRate: 1e-2 });
@@ -40,7 +43,8 @@ for (const at of cases) {
   await model.savePretrained(`${out}/${at}`, { layout: "adapterhub" });
   const output = await base.forward(batch);
   const { data, dims } = output.logits ?? output.lastHiddenState;
-  const real = raw.attention_mask.flat().flatMap((mask, i) => (mask === 1 ? [i] : []));
+  const mask = seq2seq ? raw.labels.flat().map((label) => Number(label !== -100)) : raw.attention_mask.flat();
+  const real = mask.flatMap((mask, i) => (mask === 1 ? [i] : []));
   const width = dims.at(-1);
   const rows = dims.length === 2 ? data : Float32Array.from(real.flatMap((i) => [...data.subarray(i * width, (i + 1) * width)]));
   await writeSafetensors(`${out}/${at}.safetensors`, [["output", { dtype: "float32", shape: [rows.length / width, width], data: rows }]]);

@@ -23,10 +23,10 @@ import adapters
 import torch
 import transformers
 from adapters import CompacterConfig, CompacterPlusPlusConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig, BertForSequenceClassification, BertModel, DistilBertConfig, DistilBertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig,
-    LlamaForCausalLM, MistralConfig, MistralForCausalLM, RobertaConfig, RobertaModel,
+    LlamaForCausalLM, MistralConfig, MistralForCausalLM, RobertaConfig, RobertaModel, T5Config, T5ForConditionalGeneration,
 )
 
 OUT = Path("test/fixtures/adapterhub")
@@ -41,6 +41,8 @@ GPT2 = dict(vocab_size=61, n_embd=16, n_head=2, n_layer=2, n_positions=32, initi
             attn_pdrop=0.0, bos_token_id=1, eos_token_id=2)
 LLAMA = dict(vocab_size=61, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
              max_position_embeddings=32, initializer_range=0.25, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+T5 = dict(vocab_size=61, d_model=16, d_kv=6, num_heads=2, d_ff=24, num_layers=2, num_decoder_layers=3, dropout_rate=0.0,
+          relative_attention_num_buckets=8, relative_attention_max_distance=20, decoder_start_token_id=0, pad_token_id=0)
 
 FAMILIES = {
     "bert": lambda: BertModel(BertConfig(**BERT)),
@@ -50,21 +52,23 @@ FAMILIES = {
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**GPT2)),
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)),
     "mistral": lambda: MistralForCausalLM(MistralConfig(**LLAMA, sliding_window=4)),
+    "t5": lambda: T5ForConditionalGeneration(T5Config(**T5, feed_forward_proj="relu")),
+    "t5-v1_1": lambda: T5ForConditionalGeneration(T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)),
 }
-SOME = {"bert", "llama", "gpt2"}
+SOME = {"bert", "llama", "gpt2", "t5"}
 
 
 def cases():
     """Name, config, families, and whether the folder holds a pickle: adapters cannot write norms of its own as safetensors.
 
-    Of bodies without a head it does not write what all places share, so Compacter has a head or its own left factors here."""
+    Of bodies without a head it does not write what all places share, so Compacter has a head or its own left factors here, or `complete`."""
     yield "seq-bn", SeqBnConfig(reduction_factor=4), set(FAMILIES), False
-    yield "double-seq-bn", DoubleSeqBnConfig(reduction_factor={"0": 2, "default": 4}), {"bert", "llama", "gpt2", "distilbert"}, False
-    yield "par-bn", ParBnConfig(reduction_factor=4), {"bert", "llama", "gpt2", "roberta", "mistral", "distilbert"}, False
-    yield "scaled-par-bn", ParBnConfig(reduction_factor=4, scaling="learned", mh_adapter=True), {"bert", "llama", "gpt2"}, False
-    yield "compacter", CompacterConfig(reduction_factor=4, phm_dim=2), {"bert-sequence", "llama", "gpt2"}, False
+    yield "double-seq-bn", DoubleSeqBnConfig(reduction_factor={"0": 2, "default": 4}), {"bert", "llama", "gpt2", "distilbert", "t5"}, False
+    yield "par-bn", ParBnConfig(reduction_factor=4), {"bert", "llama", "gpt2", "roberta", "mistral", "distilbert", "t5"}, False
+    yield "scaled-par-bn", ParBnConfig(reduction_factor=4, scaling="learned", mh_adapter=True), {"bert", "llama", "gpt2", "t5"}, False
+    yield "compacter", CompacterConfig(reduction_factor=4, phm_dim=2), {"bert-sequence", "llama", "gpt2", "t5"}, False
     yield ("compacter-plus-plus", CompacterPlusPlusConfig(reduction_factor=2, phm_dim=4, phm_rank=2, factorized_phm_rule=True),
-           {"bert-sequence", "llama"}, False)
+           {"bert-sequence", "llama", "t5"}, False)
     yield ("compacter-apart", CompacterConfig(reduction_factor=4, phm_dim=2, shared_phm_rule=False, factorized_phm_W=False, phm_bias=False),
            {"bert"}, False)
     yield "compacter-shared", CompacterConfig(reduction_factor=4, phm_dim=2, shared_W_phm=True), {"llama"}, False
@@ -76,6 +80,11 @@ def cases():
     yield "twice", SeqBnConfig(reduction_factor=4, residual_before_ln=False, non_linearity="sigmoid"), SOME, False
     yield ("parallel-norms", ParBnConfig(reduction_factor=0.5, ln_before=True, ln_after=True, non_linearity="gelu_new", scaling=2.0),
            {"bert", "llama"}, True)
+    # Layers of the decoder are counted behind those of the encoder.
+    yield ("cross", SeqBnConfig(reduction_factor={"1": 2, "3": 8, "default": 4}, mh_adapter=True, cross_adapter=True, leave_out=[0, 4],
+                          non_linearity="gelu"),
+           {"t5", "t5-v1_1"}, False)
+    yield "cross-alone", ParBnConfig(reduction_factor=4, cross_adapter=True, output_adapter=False), {"t5"}, False
 
 
 def batch_of(family):
@@ -88,6 +97,11 @@ def batch_of(family):
     batch = dict(input_ids=ids, attention_mask=mask)
     if family == "bert-sequence":
         batch["labels"] = torch.tensor([2, 0, 1])
+    elif family.startswith("t5"):
+        labels = torch.randint(3, 61, (3, 5), generator=generator)
+        for row, length in enumerate([5, 3, 4]):
+            labels[row, length:] = -100
+        batch["labels"] = labels
     elif family in ("gpt2", "llama", "mistral"):
         labels = ids.clone()
         labels[mask == 0] = -100
@@ -104,17 +118,35 @@ def base_of(family):
         # Norms and biases start as ones and zeros, which hide mistakes.
         if parameter.ndim == 1:
             parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+        elif family.startswith("t5"):
+            # Weights of a fresh T5 are small in this size.
+            parameter.data.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     return model.eval()
 
 
 def measure(model, batch):
     out = model(**batch)
-    real = batch["attention_mask"].bool()
+    real = batch["labels"] != -100 if model.config.is_encoder_decoder else batch["attention_mask"].bool()
     if getattr(out, "loss", None) is not None:
         logits = out.logits if out.logits.ndim == 2 else out.logits[real]
         return logits, out.loss
     hidden = out.last_hidden_state[real]
     return hidden, hidden.pow(2).mean()
+
+
+def complete(folder, family, shared, logits):
+    """Adds what all places share, which adapters leaves out of files of models that are no part of another (T5), and reads so."""
+    if not shared:
+        return
+    path = folder / "adapter.safetensors"
+    tensors = load_file(path)
+    assert not shared.keys() & tensors.keys(), "adapters writes shared parameters by now"
+    save_file({**tensors, **shared}, path)
+    model = base_of(family)
+    adapters.init(model)
+    model.load_adapter(str(folder), use_safetensors=True, set_active=True)
+    with torch.no_grad():
+        assert torch.equal(measure(model.eval(), batch_of(family))[0], logits), family
 
 
 def case(family, name, config, pickle, batch):
@@ -133,6 +165,7 @@ def case(family, name, config, pickle, batch):
         p.data.add_((0.4 if "phm_rule" in key else 0.15) * torch.randn(p.shape, generator=generator))
     model.save_adapter(folder / "adapter", "task", use_safetensors=not pickle, with_head=family == "bert-sequence")
     logits, loss = measure(model, batch)
+    complete(folder / "adapter", family, {k: p.detach() for k, p in trained.items() if k.startswith("shared_parameters.")}, logits)
     loss.backward()
     expected = dict(logits=logits.detach(), loss=loss.detach().reshape(1))
     for key, p in trained.items():
