@@ -64,6 +64,8 @@ export { inspectMatches } from "./peft/inspect-matches.js";
 export type { PeftWarning } from "./peft/adapter-plan.js";
 export type { AttachOptions, CalibratedAttachOptions } from "./peft/attach-fresh.js";
 export type { CalibrationBatch, CalibrationBatches } from "./peft/calibrate.js";
+export type { MergeOptions } from "./peft/merge.js";
+export type { RequantisedReport } from "./peft/requantise.js";
 export { getPeftModel, PeftModel } from "./peft/peft-model.js";
 
 // Data

@@ -10,7 +10,7 @@ import { type Module, namedModules, namedParameters, ownParameters } from "../nn
 import type { Parameter } from "../nn/parameter.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import type { Bnb4Format } from "../base/bnb4.js";
-import { isQuantised, linearPlaces, quantised } from "./quantise-weights.js";
+import { decodedTensor, fromFile, isQuantised, linearPlaces, quantised } from "./quantise-weights.js";
 import { separateTied } from "./separate-tied.js";
 
 /** Element types that weights can have in memory; `auto` keeps what the file has. */
@@ -84,9 +84,9 @@ function fileNames(name: string, prefix: string, bodyPrefix: string): string[] {
  * @throws {@link CheckpointError} `tensor_missing` or `tensor_shape`, naming every tensor that is absent or of another size.
  */
 export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: LoadOptions): LoadedWeights {
-  const stored = new Set(checkpoint.names());
+  const present = new Set(checkpoint.names());
   const inFile = (name: string): string[] => fileNames(name, root.prefix, options.bodyPrefix);
-  separateTied(root, checkpoint, (name) => inFile(name).find((one) => stored.has(one)));
+  separateTied(root, checkpoint, (name) => inFile(name).find((one) => present.has(one)));
   const names = storedNames(root);
   const used = new Set<string>();
   const missing: string[] = [];
@@ -98,7 +98,7 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
     options.freshHead && (root.headNames.includes(name.split(".")[0]!) || /(^|\.)pooler\./.test(name));
   for (const [, parameter] of namedParameters(root)) {
     const candidates = names.get(parameter)!;
-    const found = candidates.flatMap(inFile).filter((name) => stored.has(name));
+    const found = candidates.flatMap(inFile).filter((name) => present.has(name));
     for (const name of found) used.add(name);
     const [name] = found;
     if (name === undefined) {
@@ -107,10 +107,20 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
       continue;
     }
     const { dtype, shape } = checkpoint.describe(name);
-    if (formatShape(shape) !== formatShape(parameter.shape)) {
-      misshapen.push(
-        `${name}  ${formatShape(shape)} in the file, ${formatShape(parameter.shape)} in the model`,
-      );
+    const place = places.get(parameter);
+    const stored = place === undefined ? undefined : checkpoint.coded?.(name);
+    const expected = stored === undefined ? parameter.shape : [place!.layout.out, place!.layout.width];
+    if (formatShape(shape) !== formatShape(expected)) {
+      misshapen.push(`${name}  ${formatShape(shape)} in the file, ${formatShape(expected)} in the model`);
+      continue;
+    }
+    if (stored !== undefined) {
+      const coded = fromFile(place!, stored);
+      if (options.dtype === "auto") parameter.keepCoded(coded);
+      else {
+        const target = options.bfloat16Inputs || options.dtype !== "bfloat16" ? options.dtype : "float32";
+        parameter.defer(target, () => convertTensor(decodedTensor(coded, parameter.shape), target));
+      }
       continue;
     }
     const kept = options.dtype === "auto" ? (dtype as DType) : options.dtype;
@@ -125,7 +135,6 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
       decode(data);
       return hostTensor("float32", parameter.shape, data);
     };
-    const place = places.get(parameter);
     const { quantise } = options;
     if (quantise !== undefined && place !== undefined && isQuantised(root, place, quantise.whole)) {
       const done = (): void => checkpoint.forget?.(name);
@@ -135,7 +144,7 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
     const blocks = options.dtype === "auto" ? checkpoint.packed?.(name) : undefined;
     parameter.defer(target, load, { blocks, decode });
   }
-  const unexpected = [...stored].filter((name) => !used.has(name) && !NEEDLESS.test(name));
+  const unexpected = [...present].filter((name) => !used.has(name) && !NEEDLESS.test(name));
   if (missing.length > 0 || misshapen.length > 0)
     throw weightsError(root, checkpoint, missing, misshapen, unexpected);
   return { unexpected, fresh };

@@ -146,7 +146,7 @@ async function openParts(
   const definition = findModel(values, checkpoint.path);
   const config = new RawConfig(values, `${checkpoint.path}/config.json`);
   const module = buildModel(definition, task, config);
-  const format = wantedFormat(options, checkpoint);
+  const format = wantedFormat(options, checkpoint, onWarning);
   const engine = options.engine ?? (await defaultEngine());
   const { unexpected, fresh } = loadWeights(module, checkpoint, {
     dtype,

@@ -36,13 +36,23 @@ export const pickQuantisation = (options: object): Partial<QuantisationOptions> 
  *
  * @throws {@link ConfigError} `quantised_already` for a GGUF file
  */
-export function wantedFormat(options: object, checkpoint: Checkpoint): Bnb4Format | undefined {
+export function wantedFormat(
+  options: object,
+  checkpoint: Checkpoint,
+  onWarning: (text: string) => void,
+): Bnb4Format | undefined {
   const {
     loadIn4bit,
     bnb4bitQuantType: quantType,
     bnb4bitUseDoubleQuant: nested,
   } = readOptions(quantisationOptions, pickQuantisation(options), { source: "fromPretrained" });
   if (!loadIn4bit) return undefined;
+  if (checkpoint.names().some((name) => checkpoint.coded?.(name) !== undefined)) {
+    onWarning(
+      `${checkpoint.path} is in the codes of bitsandbytes already, which stay as they are: loadIn4bit has no effect`,
+    );
+    return undefined;
+  }
   if (checkpoint.format === "safetensors") return { quantType, blockSize: BLOCK, nested };
   throw new ConfigError({
     code: "quantised_already",

@@ -1,9 +1,11 @@
 import { type Bnb4Format, quantise4 } from "../base/bnb4.js";
+import type { StoredCodes } from "../base/coded-matrix.js";
 import { asFloat32 } from "../base/half.js";
-import type { HostTensor } from "../base/host-tensor.js";
+import { type HostTensor, zeros } from "../base/host-tensor.js";
 import type { TaskModule } from "../models/model.js";
 import { Bnb4Weight, type MatrixLayout } from "../nn/bnb4-weight.js";
-import { turn } from "../nn/coded-weight.js";
+import { type CodedWeight, turn } from "../nn/coded-weight.js";
+import { Int8RowsWeight } from "../nn/int8-rows-weight.js";
 import { namedModules, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 
@@ -32,6 +34,13 @@ export function linearPlaces(root: TaskModule): Map<Parameter, LinearPlace> {
 export const isQuantised = (root: TaskModule, { path }: LinearPlace, whole: RegExp | undefined): boolean =>
   !root.headNames.includes(path.split(".")[0]!) && whole?.test(path) !== true;
 
+/** A weight in the codes that a file keeps it in; they are read in place. */
+export function fromFile({ layout }: LinearPlace, stored: StoredCodes): CodedWeight {
+  return stored.kind === "bnb4"
+    ? new Bnb4Weight(layout, stored.format, () => stored.read())
+    : new Int8RowsWeight(layout, () => stored.read());
+}
+
 /** A weight in codes that are made of its elements at the first use; `done` is called when they are no longer needed. */
 export function quantised(
   { layout }: LinearPlace,
@@ -51,4 +60,11 @@ export function quantised(
     done();
     return coded;
   });
+}
+
+/** The elements that codes stand for, as the module keeps them. */
+export function decodedTensor(coded: CodedWeight, shape: readonly number[]): HostTensor {
+  const tensor = zeros("float32", shape);
+  coded.decode(tensor.data as Float32Array);
+  return tensor;
 }

@@ -4,6 +4,7 @@ import type { TensorToWrite } from "../files/safetensors-write.js";
 import { namedModules, ownParameters } from "../nn/module.js";
 import type { Parameter } from "../nn/parameter.js";
 import { VERSION } from "../base/version.js";
+import type { CodedWeight } from "../nn/coded-weight.js";
 import type { PretrainedModel } from "./pretrained-model.js";
 import { convertTensor, type WeightDType } from "./load-weights.js";
 
@@ -45,6 +46,15 @@ function writtenNames(model: PretrainedModel): (parameter: Parameter) => readonl
   return (parameter) => names.get(parameter) ?? [parameter.name];
 }
 
+/** The tensors of a weight in codes, under the names that bitsandbytes reads. */
+const codedTensors = (name: string, coded: CodedWeight): [string, TensorToWrite][] =>
+  coded
+    .stored()
+    .map(([suffix, { dtype, dims, data }]) => [
+      name.replace(/weight$/, suffix),
+      { dtype, shape: dims, data },
+    ]);
+
 /** Writes weights, config and tokenizer; one tensor is in memory at a time. */
 export async function saveModel(
   model: PretrainedModel,
@@ -54,21 +64,29 @@ export async function saveModel(
   const { dtype = "auto" } = options;
   const parameters = [...model.namedParameters()];
   const target = (own: DType): DType => (dtype === "auto" ? own : dtype);
+  const inCodes = (parameter: Parameter): CodedWeight | undefined =>
+    dtype === "auto" ? parameter.coded : undefined;
   const bytes = parameters.reduce(
-    (sum, { size, type }) => sum + size * BYTES_PER_ELEMENT[target(type.dtype)],
+    (sum, one) => sum + (inCodes(one)?.bytes ?? one.size * BYTES_PER_ELEMENT[target(one.type.dtype)]),
     0,
   );
   const folder = await openOutputFolder(path, bytes);
   const names = writtenNames(model);
   const tensors = parameters.flatMap((parameter) => {
     const { shape } = parameter;
+    const coded = inCodes(parameter);
+    if (coded !== undefined) return codedTensors(parameter.name, coded);
     const wanted = target(parameter.type.dtype);
     const tensor = { dtype: wanted, shape, data: () => convertTensor(parameter.tensor, wanted).data };
     return names(parameter).map((name): [string, TensorToWrite] => [name, tensor]);
   });
   await folder.tensors("model.safetensors", tensors);
   const common = target(parameters[0]!.type.dtype);
-  const config = savedConfig(model, DTYPE_NAMES[common] ?? "float32");
+  const quantisation = parameters.map(inCodes).find((coded) => coded !== undefined)?.config;
+  const config = {
+    ...savedConfig(model, DTYPE_NAMES[common] ?? "float32"),
+    ...(quantisation && { quantization_config: quantisation }),
+  };
   await folder.text("config.json", configText(config, model.definition.decimals ?? []));
   if (Object.keys(model.generationConfig).length > 0)
     await folder.json("generation_config.json", model.generationConfig);

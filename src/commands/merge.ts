@@ -1,8 +1,10 @@
+import { pickQuantisation, quantisationOptions } from "../auto/quantisation-options.js";
 import { choice, text } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
 import { openModel, useCommand } from "../cli/open-model.js";
 import { ensureWritableFolder } from "../files/atomic-write.js";
 import { attachedPaths } from "../peft/attached-adapter.js";
+import type { RequantisedReport } from "../peft/requantise.js";
 import { defineCommand } from "./command.js";
 
 const options = {
@@ -10,9 +12,16 @@ const options = {
   dtype: choice({
     values: ["auto", "float32", "float16", "bfloat16"],
     default: "auto",
-    doc: "Type of the merged weights; auto keeps that of the model.",
+    doc: "Type of the merged weights; auto keeps that of the model, codes included.",
   }),
+  ...quantisationOptions,
 };
+
+/** What putting merged weights into codes again has cost, and how to do without. */
+function requantisedNote({ weights, error, update }: RequantisedReport): string {
+  const percent = (share: number): string => `${(100 * share).toPrecision(2)} %`;
+  return `${weights} merged weights were put into codes again: rounding moved them by ${percent(error)}, the adapter by ${percent(update)}   (--dtype float32 writes them as they are)`;
+}
 
 /** `peft merge`: adds an adapter to the weights and writes a model folder. */
 export const merge = defineCommand({
@@ -32,10 +41,18 @@ export const merge = defineCommand({
     });
     const [name = "", adapter = ""] = args;
     await ensureWritableFolder(settings.outputDir);
-    const { base, model } = await openModel(name, adapter, { terminal, signal });
+    const { base, model } = await openModel(name, adapter, {
+      ...pickQuantisation(settings),
+      terminal,
+      signal,
+    });
     try {
       const count = attachedPaths(model!.adapter()).length;
-      const merged = await model!.mergeAndUnload({ signal });
+      const merged = await model!.mergeAndUnload({
+        signal,
+        requantise: settings.dtype === "auto",
+        onRequantised: (report) => terminal.note(requantisedNote(report)),
+      });
       await merged.savePretrained(settings.outputDir, { dtype: settings.dtype });
       terminal.line(
         `merged ${count} modules; saved: ${settings.outputDir}   (use it: peft ${useCommand(base.taskType)} ${settings.outputDir})`,

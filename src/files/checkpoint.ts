@@ -3,8 +3,10 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
+import type { StoredCodes } from "../base/coded-matrix.js";
 import type { HostTensor } from "../base/host-tensor.js";
 import type { StoredBlocks } from "../base/packed-matrix.js";
+import { withBnbCodes } from "./bnb-checkpoint.js";
 import { findTensor } from "./find-tensor.js";
 import { openGguf } from "./gguf.js";
 import { readJsonObject } from "./json-file.js";
@@ -38,6 +40,8 @@ export interface Checkpoint {
   decode?(name: string, out: Float32Array): void;
   /** How a matrix is kept in blocks that products can use as they are; undefined for all other tensors. */
   packed?(name: string): StoredBlocks | undefined;
+  /** The codes of a matrix that is to stay in them; undefined for all other tensors. */
+  coded?(name: string): StoredCodes | undefined;
   /** The contents of `config.json`. */
   config(): Record<string, unknown>;
   tokenizerFiles(): TokenizerFiles | undefined;
@@ -151,7 +155,7 @@ async function openFolder(folder: string, only?: string): Promise<Checkpoint> {
   const home = new Map(
     files.flatMap((file) => [...file.tensors.keys()].map((name) => [name, file] as const)),
   );
-  return {
+  const checkpoint: Checkpoint = {
     path: folder,
     format: "safetensors",
     names: () => [...home.keys()],
@@ -168,6 +172,12 @@ async function openFolder(folder: string, only?: string): Promise<Checkpoint> {
       for (const file of files) file.close();
     },
   };
+  try {
+    return withBnbCodes(checkpoint);
+  } catch (error) {
+    checkpoint.close();
+    throw error;
+  }
 }
 
 /**

@@ -1,16 +1,9 @@
+import type { Int8Rows } from "../base/coded-matrix.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import type { Value } from "../graph/value.js";
 import type { MatrixLayout } from "./bnb4-weight.js";
 import { type CodedProduct, type CodedWeight, turn } from "./coded-weight.js";
 import { Parameter } from "./parameter.js";
-
-/** A matrix in whole numbers of 8 bits, with the largest magnitude of each row: W = codes · largest / 127. */
-export interface Int8Rows {
-  /** (out, in) */
-  readonly codes: Int8Array;
-  /** (out) */
-  readonly largest: Float32Array;
-}
 
 /** Codes reach from −127 to 127. */
 const LARGEST = 127;

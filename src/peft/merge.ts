@@ -11,11 +11,13 @@ import {
   ownParameters,
   setOwnParameter,
 } from "../nn/module.js";
+import type { CodedWeight } from "../nn/coded-weight.js";
 import { Parameter } from "../nn/parameter.js";
 import type { Attachment } from "../nn/site.js";
 import { runBound } from "../nn/graph-runner.js";
 import { type Source } from "../nn/token-program.js";
 import { Trace } from "../nn/trace.js";
+import { type RequantisedReport, Requantiser } from "./requantise.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
 
 /** The graph of a module's own parameters with all that an adapter does there, by name. */
@@ -106,6 +108,17 @@ interface MergedParameter {
   readonly tensor: HostTensor;
 }
 
+export interface MergeOptions extends ForwardOptions {
+  /**
+   * Whether weights that are kept in codes are put into codes again. Without it the merged ones are float32 from then on.
+   *
+   * @defaultValue true
+   */
+  readonly requantise?: boolean | undefined;
+  /** Hears what putting merged weights into codes has cost. */
+  readonly onRequantised?: ((report: RequantisedReport) => void) | undefined;
+}
+
 const sameElements = (a: HostTensor, b: HostTensor): boolean =>
   a.dtype === b.dtype &&
   a.data.length === b.data.length &&
@@ -128,14 +141,17 @@ function putInPlace(old: Parameter, merged: readonly MergedParameter[], uses: nu
 
 /**
  * Replaces the parameters of every adapted module by merged ones, rounded once from float32 to the type they are kept in. All
- * are computed before the first is put in place. A parameter that two modules share is taken apart, unless both are merged to the
+ * are computed before the first is put in place. A weight that is kept in codes is put into codes of the same kind again. A parameter that two modules share is taken apart, unless both are merged to the
  * same elements, so that merging into one of them does not move the other.
  */
 export async function mergeAdapter(
   base: PretrainedModel,
   adapter: AttachedAdapter,
-  options: ForwardOptions = {},
+  options: MergeOptions = {},
 ): Promise<void> {
+  const { requantise = true, onRequantised } = options;
+  const requantiser = new Requantiser();
+  const inCodes: (readonly [Parameter, CodedWeight])[] = [];
   const uses = new Map<Parameter, number>();
   for (const [, module] of namedModules(base.module))
     for (const [, parameter] of ownParameters(module)) uses.set(parameter, (uses.get(parameter) ?? 0) + 1);
@@ -145,10 +161,16 @@ export async function mergeAdapter(
     const attachments = here.map(({ attachment }) => attachment);
     for (const [name, tensor] of await mergedParameters(base, module, attachments, options)) {
       const old = ownParameter(module, name);
+      const { coded } = old;
+      if (requantise && coded !== undefined && uses.get(old) === 1) {
+        inCodes.push([old, requantiser.recode(old, coded, tensor.data as Float32Array)]);
+        continue;
+      }
       const rounded = convertTensor(tensor, old.type.dtype);
       merged.set(old, [...(merged.get(old) ?? []), { module, name, tensor: rounded }]);
     }
   }
+  for (const [parameter, coded] of inCodes) parameter.keepCoded(coded);
   for (const [old, list] of merged) {
     if (uses.get(old) === 1) old.assign(list[0]!.tensor);
     else if (putInPlace(old, list, uses.get(old)!) === "apart")
@@ -156,4 +178,6 @@ export async function mergeAdapter(
   }
   nameTree(base.module);
   base.structureChanged();
+  const { report } = requantiser;
+  if (report !== undefined) onRequantised?.(report);
 }

@@ -15,7 +15,7 @@ import { attachFresh, type AttachOptions, type CalibratedAttachOptions } from ".
 import { type AttachedAdapter, detach, wrappedName } from "./attached-adapter.js";
 import { calibrate, type Calibrated } from "./calibrate.js";
 import { loadAdapterFolder } from "./load-adapter.js";
-import { mergeAdapter } from "./merge.js";
+import { mergeAdapter, type MergeOptions } from "./merge.js";
 import { assertMergeable } from "./model-adapter.js";
 import { type NamedParameter, renamed } from "./named-parameter.js";
 import { addPenalty } from "./penalty.js";
@@ -253,11 +253,12 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
 
   /**
    * Adds the active adapter to the weights and takes all adapters off; what remains is an ordinary model, to be saved with its own
-   * `savePretrained`.
+   * `savePretrained`. Weights in codes are put into codes again, which rounds: `onRequantised` hears by how much, and `requantise: false`
+   * leaves the merged ones in float32.
    *
    * @throws {@link NonFiniteError} where a merged weight is not finite; nothing is changed then
    */
-  async mergeAndUnload(options: ForwardOptions = {}): Promise<Base> {
+  async mergeAndUnload(options: MergeOptions = {}): Promise<Base> {
     if (this.#active !== undefined) assertMergeable(this.adapter());
     if (this.#active !== undefined) await mergeAdapter(this.base, this.adapter(), options);
     for (const name of this.adapterNames) this.deleteAdapter(name);

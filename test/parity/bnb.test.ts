@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
@@ -14,9 +15,12 @@ import {
   type PeftConfig,
   PeftModel,
   type QuantisationOptions,
+  type RequantisedReport,
   takeSnapshot,
   verifyOnlyAdapterMoved,
+  writeSafetensors,
 } from "../../src/index.js";
+import { turn } from "../../src/nn/coded-weight.js";
 import { expectClose } from "../support/close.js";
 
 const FIXTURES = join(import.meta.dirname, "../fixtures");
@@ -109,6 +113,125 @@ describe.each(Object.keys(quantised))("%s, quantised when it is loaded", (name) 
     expect(coded.filter((one) => one.loaded)).toEqual([]);
     file.close();
   });
+});
+
+const stored = [...Object.keys(quantised), "llama-int8"];
+
+describe.each(stored)("%s, as bitsandbytes stored it", (name) => {
+  const facts = factsOf(name);
+  const folder = join(FIXTURES, "bnb", name);
+  const batch = batchOf(facts);
+
+  test("is read in codes, and computes what they stand for", async () => {
+    const file = await openSafetensors(join(folder, "expected.safetensors"));
+    const expected = (key: string): Float32Array => file.read(key).data as Float32Array;
+    const warnings: string[] = [];
+    await using model = await open(name, join(folder, "model"), { onWarning: (text) => warnings.push(text) });
+    expect(warnings).toEqual([]);
+    const coded = [...model.namedParameters()].filter((one) => one.coded !== undefined);
+    expect(coded).toHaveLength(facts.codes);
+    const base = await model.forward(batch);
+    const theirs = expected("base.logits");
+    const width = base.logits.dims.at(-1)!;
+    // Rows of padding are zero here.
+    const real = base.logits.data.map((value, i) =>
+      (facts.batch.labels.flat()[Math.floor(i / width)] ?? 0) === -100 && value === 0 ? theirs[i]! : value,
+    );
+    expectClose("logits", real, theirs, { absolute: 5e-5, relative: 1e-5 });
+    const adapted = await PeftModel.fromPretrained(model, join(folder, "adapter"), { isTrainable: true });
+    const { loss } = await adapted.backward(batch);
+    expect(loss).toBeCloseTo(expected("adapter.loss")[0]!, 5);
+    for (const [key, { grad }] of adapted.adapter().tensors)
+      expectClose(key, grad!, expected(`adapter.grad.${key}`), { absolute: 5e-5, relative: 1e-4 });
+    expect(coded.filter((one) => one.loaded)).toEqual([]);
+    file.close();
+  });
+
+  test("is merged into codes as PEFT merges, and read again as it was saved", async () => {
+    const file = await openSafetensors(join(folder, "expected.safetensors"));
+    await using model = await open(name, join(folder, "model"));
+    const adapted = await PeftModel.fromPretrained(model, join(folder, "adapter"));
+    const reports: RequantisedReport[] = [];
+    const merged = await adapted.mergeAndUnload({ onRequantised: (report) => reports.push(report) });
+    const names = [...file.tensors.keys()].filter((key) => key.startsWith("merged."));
+    expect(reports.map(({ weights }) => weights)).toEqual([names.length]);
+    expect(reports[0]!.error).toBeGreaterThan(0);
+    expect(reports[0]!.error).toBeLessThan(name === "llama-int8" ? 0.01 : 0.15);
+    const parameters = new Map([...merged.namedParameters()].map((one) => [one.name, one]));
+    for (const key of names) {
+      const parameter = parameters.get(key.slice("merged.".length))!;
+      const { coded, shape } = parameter;
+      const theirs = file.read(key).data as Float32Array;
+      const ours = parameter.data.slice();
+      // PEFT adds in 16 bits where the base computes in them, and always before int8: some go to the other neighbour.
+      const turned = new Float32Array(ours.length);
+      if (coded!.turned) turn(ours, shape[0]!, shape[1]!, turned);
+      const values = coded!.turned ? turned : ours;
+      const off = values.filter((value, i) => Math.abs(value - theirs[i]!) > 1e-3).length;
+      expect(off, key).toBeLessThanOrEqual(values.length / 50);
+    }
+    const saved = mkdtempSync(join(tmpdir(), "peft-bnb-"));
+    await merged.savePretrained(saved);
+    await using again = await open(name, saved);
+    for (const parameter of again.namedParameters()) {
+      const before = parameters.get(parameter.name)!;
+      expect(parameter.coded === undefined, parameter.name).toBe(before.coded === undefined);
+      expect(parameter.data, parameter.name).toEqual(before.data);
+    }
+    rmSync(saved, { recursive: true });
+    file.close();
+  });
+});
+
+test("codes are decoded where another type is asked for, when loading, merging and saving", async () => {
+  const folder = join(FIXTURES, "bnb/llama-nf4");
+  await using coded = await open("llama-nf4", join(folder, "model"));
+  await using whole = await open("llama-nf4", join(folder, "model"), { dtype: "float32" });
+  const [a, b] = [[...coded.namedParameters()], [...whole.namedParameters()]];
+  for (const [i, one] of a.entries()) expect(b[i]!.data).toEqual(one.data);
+  expect(b.filter((one) => one.coded !== undefined)).toEqual([]);
+  const adapted = await PeftModel.fromPretrained(coded, join(folder, "adapter"));
+  const merged = await adapted.mergeAndUnload({ requantise: false });
+  const other = await (await PeftModel.fromPretrained(whole, join(folder, "adapter"))).mergeAndUnload();
+  const theirs = [...other.namedParameters()];
+  for (const [i, one] of [...merged.namedParameters()].entries())
+    expectClose(one.name, one.data, theirs[i]!.data);
+  const saved = mkdtempSync(join(tmpdir(), "peft-bnb-"));
+  await merged.savePretrained(saved, { dtype: "float32" });
+  expect(JSON.parse(readFileSync(join(saved, "config.json"), "utf8"))).not.toHaveProperty(
+    "quantization_config",
+  );
+  await using again = await open("llama-nf4", saved);
+  expect(
+    [...again.namedParameters()].every((one) => one.coded === undefined && one.type.dtype === "float32"),
+  ).toBe(true);
+  rmSync(saved, { recursive: true });
+});
+
+test("codes that cannot be read say what is wrong", async () => {
+  const folder = join(FIXTURES, "bnb/llama-nf4/model");
+  const from = mkdtempSync(join(tmpdir(), "peft-bnb-"));
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8")) as Record<string, unknown>;
+  const file = await openSafetensors(join(folder, "model.safetensors"));
+  const write = async (change: Record<string, unknown>, keep: (name: string) => boolean): Promise<void> => {
+    writeFileSync(join(from, "config.json"), JSON.stringify({ ...config, ...change }));
+    const tensors = [...file.tensors].filter(([name]) => keep(name));
+    await writeSafetensors(
+      join(from, "model.safetensors"),
+      tensors.map(([name, { dtype, shape }]) => [name, { dtype, shape, data: file.read(name).data }]),
+    );
+  };
+  await write({ quantization_config: { quant_method: "gptq", bits: 4 } }, () => true);
+  await expect(open("llama", from)).rejects.toThrow(
+    /holds weights in the codes of gptq, which cannot be read/,
+  );
+  await write({}, (name) => !(name.includes("layers.1.mlp.up_proj") && name.includes("quant_state")));
+  await expect(open("llama", from)).rejects.toThrow(/nothing says how its codes are to be read/);
+  await write({}, (name) => !name.endsWith("layers.1.mlp.up_proj.weight.nested_quant_map"));
+  await using model = await open("llama", from);
+  await expect(model.forward({ inputIds: [[3, 4]] })).rejects.toThrow(/the file does not hold it/);
+  file.close();
+  rmSync(from, { recursive: true });
 });
 
 const adapters = [
