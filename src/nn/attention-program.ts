@@ -9,8 +9,8 @@ type Sizes = Pick<AttentionStage, "heads" | "keyValueHeads" | "headDim" | "scale
 /** Graphs of attention for T queries over S keys of one row. */
 export interface AttentionGraphs {
   /**
-   * Inputs query, key, value and, where masked, the mask (T, S), and where there is a bias, its table and the rows of it (T, S);
-   * output context.
+   * Inputs query (T, K, G, d), key and value (S, K, 1, d) and, where masked, the mask (T, S), and where there is a bias, its table and
+   * the rows of it (T, S); output context (T, K, G, d).
    */
   readonly forward: Graph;
   /**
@@ -37,16 +37,19 @@ function attend(
   bias: BiasInputs | undefined,
   sizes: Sizes,
 ): Value {
-  const { heads, keyValueHeads: K, headDim: d, scale } = sizes;
-  const G = heads / K;
-  const q = f.transpose(f.reshape(query, { shape: ["T", K, G, d] }), { axes: [1, 2, 0, 3] }); // (K, G, T, d)
-  const k = f.transpose(f.reshape(key, { shape: ["S", K, 1, d] }), { axes: [1, 2, 0, 3] }); // (K, 1, S, d)
-  const v = f.transpose(f.reshape(value, { shape: ["S", K, 1, d] }), { axes: [1, 2, 0, 3] });
+  const { heads, keyValueHeads, scale } = sizes;
+  const [q, k, v] = [query, key, value].map((x) => f.transpose(x, { axes: [1, 2, 0, 3] })) as [
+    Value,
+    Value,
+    Value,
+  ];
+  // (K, G, T, d) by (K, 1, S, d)
   const scores = softCap(f, f.matmul(q, k, { transposeB: true, alpha: scale }), sizes.cap); // (K, G, T, S)
-  const biased = bias === undefined ? scores : f.add(scores, spread(bias, K, G));
+  const biased =
+    bias === undefined ? scores : f.add(scores, spread(bias, keyValueHeads, heads / keyValueHeads));
   const weights = f.softmax(mask === undefined ? biased : f.add(biased, mask));
   const context = f.matmul(weights, v, {}); // (K, G, T, d)
-  return f.reshape(f.transpose(context, { axes: [2, 0, 1, 3] }), { shape: ["T", heads * d] });
+  return f.transpose(context, { axes: [2, 0, 1, 3] });
 }
 
 /** The bias of every score, (K, G, T, S). */
@@ -55,17 +58,30 @@ function spread({ table, buckets }: BiasInputs, K: number, G: number): Value {
   return f.transpose(rows, { axes: [2, 3, 0, 1] });
 }
 
+/** How the row of a query, and of a key or value, is made up of heads: (K, G, d) and (K, 1, d). */
+export function headShapes({
+  heads,
+  keyValueHeads: K,
+  headDim,
+}: Pick<Sizes, "heads" | "keyValueHeads" | "headDim">): readonly [query: number[], key: number[]] {
+  return [
+    [K, heads / K, headDim],
+    [K, 1, headDim],
+  ];
+}
+
 /** Builds both graphs. */
 export function attentionGraphs(
   sizes: Sizes,
   options: { masked: boolean; accumulate: boolean; trainsBias: boolean },
 ): AttentionGraphs {
-  const { heads, keyValueHeads, headDim } = sizes;
-  const input = (name: string, rows: number | string, width: number | string): Value =>
-    inputValue(name, { dtype: "float32", shape: [rows, width] });
-  const query = input("query", "T", heads * headDim);
-  const key = input("key", "S", keyValueHeads * headDim);
-  const value = input("value", "S", keyValueHeads * headDim);
+  const { heads, keyValueHeads } = sizes;
+  const [queryHeads, keyHeads] = headShapes(sizes);
+  const input = (name: string, ...shape: (number | string)[]): Value =>
+    inputValue(name, { dtype: "float32", shape });
+  const query = input("query", "T", ...queryHeads);
+  const key = input("key", "S", ...keyHeads);
+  const value = input("value", "S", ...keyHeads);
   const mask = options.masked ? input("mask", "T", "S") : undefined;
   const bias: BiasInputs | undefined = sizes.bias && {
     table: input("bias", sizes.bias.buckets, heads),
@@ -75,7 +91,7 @@ export function attentionGraphs(
   const inputs = [query, key, value];
   if (mask !== undefined) inputs.push(mask);
   if (bias !== undefined) inputs.push(bias.table, bias.buckets);
-  const dContext = input("d_context", "T", heads * headDim);
+  const dContext = input("d_context", "T", ...queryHeads);
   const wrt = [query, key, value, ...(bias !== undefined && options.trainsBias ? [bias.table] : [])];
   const found = gradients(new Map([[context, dContext]]), wrt) as Value[];
   // Gradients so far; that of a bias is a sum over all rows and layers.

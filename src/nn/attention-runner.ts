@@ -1,6 +1,6 @@
 import type { RunOptions, Session } from "../runtime/engine.js";
 import type { HostTensor } from "../base/host-tensor.js";
-import { attentionGraphs } from "./attention-program.js";
+import { attentionGraphs, headShapes } from "./attention-program.js";
 import { AttentionTiles } from "./attention-tiles.js";
 import { type BufferPool, rowsOf } from "./buffer-pool.js";
 import type { KeyValueCache } from "./key-value-cache.js";
@@ -11,6 +11,12 @@ import type { AttentionStage, TokenBatch } from "./stage.js";
 export interface VirtualKeys {
   readonly key: HostTensor;
   readonly value: HostTensor;
+}
+
+/** Rows start … end − 1 of a tensor (N, W), in place, with the heads of each row as axes of their own. */
+function headsOf(tensor: HostTensor, start: number, end: number, heads: readonly number[]): HostTensor {
+  const { dtype, data } = rowsOf(tensor, start, end);
+  return { dtype, data, dims: [end - start, ...heads] };
 }
 
 /** Runs attention stages row by row and tile by tile. */
@@ -74,6 +80,7 @@ export class AttentionRunner {
       }
     }
     const past = virtual?.key.dims[0] ?? 0;
+    const [perQuery, perKey] = headShapes(stage);
     const plan =
       cache === undefined
         ? this.#tiles.planFor(stage, batch, past)
@@ -90,10 +97,14 @@ export class AttentionRunner {
       if (joined) [keys, values] = [this.#joined(virtual.key, keys), this.#joined(virtual.value, values)];
       for (const { queries, keys: seen, mask, buckets } of tiles) {
         const session = await this.#session(stage, mask !== undefined, "forward");
-        const inputs = [rowsOf(streams.query, ...queries), rowsOf(keys, ...seen), rowsOf(values, ...seen)];
+        const inputs = [
+          headsOf(streams.query, ...queries, perQuery),
+          headsOf(keys, ...seen, perKey),
+          headsOf(values, ...seen, perKey),
+        ];
         if (mask !== undefined) inputs.push(mask);
         if (buckets !== undefined) inputs.push(streams.bias!, buckets);
-        await session.run(inputs, [rowsOf(streams.context, ...queries)], options);
+        await session.run(inputs, [headsOf(streams.context, ...queries, perQuery)], options);
       }
       if (joined) for (const tensor of [keys, values]) this.pool.release(tensor);
     }
@@ -132,6 +143,7 @@ export class AttentionRunner {
   ): Promise<void> {
     const { virtual } = streams;
     const { dVirtual, dBias } = results;
+    const [perQuery, perKey] = headShapes(stage);
     const trainsBias = dBias !== undefined;
     const past = virtual?.key.dims[0] ?? 0;
     for (const dx of dVirtual === undefined ? [] : [dVirtual.key, dVirtual.value]) {
@@ -152,14 +164,15 @@ export class AttentionRunner {
       for (const { queries, keys: seen, mask, buckets } of tiles) {
         const choices = { accumulate, trainsBias };
         const session = await this.#session(stage, mask !== undefined, "backward", choices);
-        const at = (tensor: HostTensor): HostTensor => rowsOf(tensor, ...seen);
+        const at = (tensor: HostTensor): HostTensor => headsOf(tensor, ...seen, perKey);
+        const of = (tensor: HostTensor): HostTensor => headsOf(tensor, ...queries, perQuery);
         const [dKey, dValue] = [at(dKeys), at(dValues)];
-        const inputs = [rowsOf(streams.query, ...queries), at(key), at(value)];
+        const inputs = [of(streams.query), at(key), at(value)];
         if (mask !== undefined) inputs.push(mask);
         if (buckets !== undefined) inputs.push(streams.bias!, buckets);
-        inputs.push(rowsOf(streams.dContext, ...queries));
+        inputs.push(of(streams.dContext));
         if (accumulate) inputs.push(dKey, dValue);
-        const outputs = [rowsOf(results.dQuery, ...queries), dKey, dValue];
+        const outputs = [of(results.dQuery), dKey, dValue];
         if (dBias !== undefined) {
           inputs.push(dBias);
           outputs.push(dBias);

@@ -4,6 +4,7 @@ import type { DType, TensorType } from "../base/tensor-type.js";
 import { type Graph, topologicalOrder, type Value } from "../graph/value.js";
 import type { EngineCapabilities } from "../runtime/engine.js";
 import type { EmitOptions, Emitter } from "./emitter.js";
+import { findProductSums } from "./fuse-products.js";
 import { encodeModel, type OnnxConstant, type OnnxNode } from "./model.js";
 
 /** Collects the nodes of one graph. */
@@ -59,11 +60,20 @@ export function lowerGraph(
       throw new InternalError(`${graph.name} uses ${value.name}, which nothing computes.`);
     return name;
   };
+  const { sums, products } = findProductSums(graph);
   for (const value of topologicalOrder(graph)) {
+    if (products.has(value)) continue;
     const node = value.node;
     if (node === undefined)
       throw new InternalError(`${graph.name} reads ${value.name}, which is not among its inputs.`);
     emitter.scope = node.scope;
+    const sum = sums.get(value);
+    if (sum !== undefined) {
+      const { transposeA = false, transposeB = false, alpha = 1 } = sum.attrs;
+      const attributes = { transA: Number(transposeA), transB: Number(transposeB), alpha: { float: alpha } };
+      names.set(value, emitter.node("Gemm", [sum.a, sum.b, sum.c].map(nameOf), { attributes }));
+      continue;
+    }
     const types = node.inputs.map((input) => input.type);
     names.set(
       value,
