@@ -33,6 +33,23 @@ test("a weight in 8 bits is within half a step of each column, as it stands and 
   }
 });
 
+test("blocks of a file are multiplied in 8 bits until something is trained, the head included", async () => {
+  const scores = async (arithmetic: "float32" | "int8"): Promise<number[]> => {
+    await using base = await AutoModelForCausalLM.fromPretrained(fixture("gguf/llama.gguf"), {
+      arithmetic,
+      onWarning: () => undefined,
+    });
+    return [...(await base.forward({ inputIds })).logits.data];
+  };
+  const [exactly, fast] = [await scores("float32"), await scores("int8")];
+  const norm = (values: readonly number[]): number => Math.hypot(...values);
+  const error = norm(fast.map((value, i) => value - exactly[i]!)) / norm(exactly);
+  expect(error).toBeLessThan(0.15);
+  const engine = await createEngine();
+  if (await hasExactInt8(engine)) expect(error).toBeGreaterThan(0);
+  await engine.close();
+});
+
 describe.each(["ort-native", "ort-node"] as const)("training in int8 on %s", (name) => {
   let engine: Engine;
   beforeAll(async () => {

@@ -7,6 +7,7 @@ import type { WeightDType } from "../auto/load-weights.js";
 import { findModel } from "../auto/open-pretrained.js";
 import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { pickQuantisation, type QuantisationOptions } from "../auto/quantisation-options.js";
+import type { Arithmetic } from "../nn/runner.js";
 import type { ProblemType } from "../auto/sequence-classifier.js";
 import { ConfigError } from "../base/errors.js";
 import { openCheckpoint } from "../files/checkpoint.js";
@@ -27,6 +28,7 @@ interface Opened<Base> {
 export interface OpenOptions extends Partial<QuantisationOptions> {
   readonly terminal: Terminal;
   readonly dtype?: WeightDType;
+  readonly arithmetic?: Arithmetic;
   readonly signal: AbortSignal;
 }
 
@@ -83,13 +85,14 @@ export async function openModel(
   adapter: string | undefined,
   options: OpenOptions,
 ): Promise<Opened<PretrainedModel>> {
-  const { terminal, dtype = "auto", signal } = options;
+  const { terminal, dtype = "auto", arithmetic, signal } = options;
   const facts = adapter === undefined ? { labels: {} } : await adapterFacts(adapter);
   const task = facts.task ?? (await modelFacts(name)).task;
   const warnings: string[] = [];
   const base = await autoModels[task].fromPretrained(modelPath(name), {
     ...facts.labels,
     dtype,
+    arithmetic,
     ...pickQuantisation(options),
     signal,
     onWarning: (text: string) => warnings.push(text),

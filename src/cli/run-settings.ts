@@ -12,6 +12,7 @@ import {
   text,
 } from "../base/option.js";
 import { quantisationOptions } from "../auto/quantisation-options.js";
+import { arithmetic } from "./arithmetic.js";
 import type { Spelling } from "../base/fault-text.js";
 import { optionError, optionFaults, resolveAliases } from "../base/read-options.js";
 import { allMethods, findMethod } from "../peft/method-registry.js";
@@ -99,11 +100,7 @@ export const runOptions = {
     default: "auto",
     doc: "Type of the frozen weights in memory.",
   }),
-  arithmetic: choice({
-    values: ["float32", "int8"],
-    default: "float32",
-    doc: "What products with frozen weights are computed in: int8 is faster where the processor multiplies bytes, with gradients of about 1 % error.",
-  }),
+  arithmetic,
   ...quantisationOptions,
   columns,
   activationMemory: size(

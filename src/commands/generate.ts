@@ -2,8 +2,10 @@ import { generate as generateAll, generationOptions } from "../auto/generate.js"
 import { pickQuantisation, quantisationOptions } from "../auto/quantisation-options.js";
 import { flag, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
+import { arithmetic } from "../cli/arithmetic.js";
 import { chat, promptTokens, streamAnswer, tokenizerOf } from "../cli/chat.js";
 import { openLanguageModel } from "../cli/open-model.js";
+import type { Arithmetic } from "../nn/runner.js";
 import { defineCommand } from "./command.js";
 
 const options = {
@@ -11,6 +13,7 @@ const options = {
   adapter: optionalText({ doc: "Adapter folder to use with the model.", placeholder: "<folder>" }),
   system: optionalText({ doc: "System message of the conversation." }),
   stop: optionalText({ doc: "Ends an answer where this text appears." }),
+  arithmetic,
   raw: flag({ default: false, doc: "Continues the text as it is, without the chat template." }),
   ...quantisationOptions,
 };
@@ -36,7 +39,12 @@ export const generate = defineCommand({
     const sampling = Object.fromEntries(
       Object.entries(settings).filter(([key]) => Object.hasOwn(generationOptions, key)),
     );
-    const opening = { ...pickQuantisation(settings), terminal, signal };
+    const opening = {
+      ...pickQuantisation(settings),
+      arithmetic: settings.arithmetic as Arithmetic,
+      terminal,
+      signal,
+    };
     const { base } = await openLanguageModel(name, adapter, opening);
     try {
       tokenizerOf(base);

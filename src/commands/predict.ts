@@ -8,6 +8,8 @@ import { ConfigError } from "../base/errors.js";
 import { integer, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
 import { dataPath } from "../cli/embedded.js";
+import { arithmetic } from "../cli/arithmetic.js";
+import type { Arithmetic } from "../nn/runner.js";
 import { openModel, useCommand } from "../cli/open-model.js";
 import { readRows } from "../files/data-file.js";
 import { frame } from "../text/encode-task.js";
@@ -22,6 +24,7 @@ const options = {
   question: optionalText({ doc: "What is asked of each text, for models that find answers." }),
   maxLength: integer({ default: 512, min: 2, doc: "Longest text in tokens; what is over is cut off." }),
   batchSize: integer({ default: 8, min: 1, doc: "Texts of one pass." }),
+  arithmetic,
   ...quantisationOptions,
 };
 
@@ -136,6 +139,7 @@ export const predict = defineCommand({
     }
     const { base } = await openModel(name, settings.adapter, {
       ...pickQuantisation(settings),
+      arithmetic: settings.arithmetic as Arithmetic,
       terminal,
       signal,
     });

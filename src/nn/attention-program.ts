@@ -75,7 +75,7 @@ export function attentionGraphs(
   sizes: Sizes,
   options: { masked: boolean; accumulate: boolean; trainsBias: boolean },
 ): AttentionGraphs {
-  const { heads, keyValueHeads } = sizes;
+  const { heads } = sizes;
   const [queryHeads, keyHeads] = headShapes(sizes);
   const input = (name: string, ...shape: (number | string)[]): Value =>
     inputValue(name, { dtype: "float32", shape });

@@ -17,7 +17,13 @@ function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
 }
 
 /** Ops that are matrix products of their first input. */
-const PRODUCTS: ReadonlySet<string> = new Set(["matmul", "packedMatmul", "int8Matmul", "bnb4Matmul"]);
+const PRODUCTS: ReadonlySet<string> = new Set([
+  "matmul",
+  "packedMatmul",
+  "packedInt8Matmul",
+  "int8Matmul",
+  "bnb4Matmul",
+]);
 
 export const isProduct = ({ op }: Node): boolean => PRODUCTS.has(op.name);
 

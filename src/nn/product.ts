@@ -46,8 +46,9 @@ function packedProduct(t: Trace, weight: Parameter, packing: Packing, x: Value):
     return value;
   };
   const real: TensorType = { dtype: "float32", shape: [out, blocks] };
+  const multiply = t.products.int8 === true ? t.f.packedInt8Matmul : t.f.packedMatmul;
   const terms = Array.from({ length: packing.digits }, (_, digit) =>
-    t.f.packedMatmul(
+    multiply(
       x,
       part(`codes ${digit}`, { dtype: "uint8", shape: [out, blocks, packing.blockSize / 2] }),
       part(`scales ${digit}`, real),

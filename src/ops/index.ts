@@ -23,6 +23,7 @@ import { matmul } from "./matmul.js";
 import { mul } from "./mul.js";
 import { neg } from "./neg.js";
 import { offset } from "./offset.js";
+import { packedInt8Matmul } from "./packed-int8-matmul.js";
 import { packedMatmul } from "./packed-matmul.js";
 import { pad } from "./pad.js";
 import { reciprocal } from "./reciprocal.js";
@@ -73,6 +74,7 @@ export const ops = {
   mul,
   neg,
   offset,
+  packedInt8Matmul,
   packedMatmul,
   pad,
   reciprocal,

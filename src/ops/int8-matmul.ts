@@ -7,7 +7,8 @@ const LARGEST = 127;
 /** Rows of nothing but zeros are divided by this. */
 const TINY = 1e-30;
 
-const roundHalfEven = (x: number): number => {
+/** The nearest whole number, halves to the even one. */
+export const roundHalfEven = (x: number): number => {
   const down = Math.floor(x);
   const rest = x - down;
   return rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? down + 1 : down;

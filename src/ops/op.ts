@@ -68,6 +68,8 @@ export interface OpDefinition<N extends number, A> {
   readonly float32Only?: boolean;
   /** The result is rounded, so that central differences say nothing of the gradient. */
   readonly rounds?: boolean;
+  /** Whether all inputs but the first are codes of a matrix, which graphs have as constants. */
+  readonly codes?: boolean;
   /** The gradient rule throws: second derivatives are not offered. */
   readonly firstOrder?: boolean;
 }

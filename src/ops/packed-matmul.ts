@@ -62,4 +62,5 @@ export const packedMatmul: Op<3> = defineOp({
     },
   ],
   float32Only: true,
+  codes: true,
 });
