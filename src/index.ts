@@ -18,6 +18,8 @@ export {
   SequenceClassifier,
 } from "./auto/sequence-classifier.js";
 export type { Answer, Answers } from "./auto/answers.js";
+export { AutoModelForCloze, readClozeFile } from "./auto/auto-cloze.js";
+export { type ClozeBatch, ClozeClassifier, type ClozePrediction } from "./auto/cloze-classifier.js";
 export { TokenClassifier, type TokenClassifierOutput } from "./auto/token-classifier.js";
 export { QuestionAnswerer, type QuestionBatch, type QuestionOutput } from "./auto/question-answerer.js";
 export {
@@ -79,6 +81,9 @@ export type { Columns, Example, Row } from "./text/rows.js";
 
 export { findLabels, type LabelSet } from "./text/label-set.js";
 export { encodeSeq2SeqDataset, encodeWithEnd, type Seq2SeqEncodingOptions } from "./text/seq2seq-dataset.js";
+export type { Cloze, ClozeForm } from "./text/cloze.js";
+export { type ClozeEncodingOptions, encodeClozeDataset } from "./text/cloze-dataset.js";
+export type { ClozeOptions, Verbalizer } from "./text/cloze-options.js";
 export { encodeTaskDataset, type TaskEncodingOptions } from "./text/task-dataset.js";
 export { type LabelledTask, readTaskExamples, type TaskExample } from "./text/task-rows.js";
 

@@ -122,7 +122,7 @@ test("mistakes", () => {
   expect(mistake("train", "--task", "seqcls", "--model", "bert", "--dataset", "reviews.jsonl"))
     .toMatchInlineSnapshot(`
       "The command line has an option that cannot be used.
-        --task  "seqcls" is not one of causal-lm, seq2seq-lm, seq-cls, token-cls, question-ans
+        --task  "seqcls" is not one of causal-lm, seq2seq-lm, seq-cls, token-cls, question-ans, cloze
       fix: --task causal-lm
        or: peft train --help lists all settings; nothing was run
       "

@@ -39,7 +39,24 @@ export abstract class HeadedModel<
 
   constructor(parts: PretrainedModelParts) {
     super(parts);
-    this.head = new TaskHead(this.runner, (t, hidden) => this.module.head(t, hidden));
+    this.head = this.makeHead();
+  }
+
+  /** The head that scores hidden rows: that of the model's task. */
+  protected makeHead(): TaskHead {
+    return new TaskHead(this.runner, (t, hidden) => this.module.head(t, hidden));
+  }
+
+  /** A batch without padding. */
+  protected tokens(inputs: Inputs): PackedTokens {
+    this.assertOpen();
+    const vocabularySize = this.module.inputEmbedding?.vocabularySize ?? Infinity;
+    return packTokens(inputs, { vocabularySize, maxLength: this.contextLength });
+  }
+
+  /** The hidden rows that the head reads. */
+  protected readRows(_inputs: Inputs, packed: PackedTokens): Int32Array {
+    return readRows(this.module.reads, packed, this.insertedTokens);
   }
 
   /** What the labels of a batch, which are checked first, say about its scores. */
@@ -64,20 +81,13 @@ export abstract class HeadedModel<
     return Array.from({ length: this.config.labelCount() }, (_, i) => String(named[i] ?? `LABEL_${i}`));
   }
 
-  #tokens(inputs: Inputs): PackedTokens {
-    this.assertOpen();
-    const vocabularySize = this.module.inputEmbedding?.vocabularySize ?? Infinity;
-    return packTokens(inputs, { vocabularySize, maxLength: this.contextLength });
-  }
-
   override pack(inputs: Inputs): LabelledTokens {
-    return this.#tokens(inputs);
+    return this.tokens(inputs);
   }
 
   #prepare(inputs: Inputs): PreparedBatch {
-    const packed = this.#tokens(inputs);
-    const rows = readRows(this.module.reads, packed, this.insertedTokens);
-    return { packed, rows, judge: this.judge(inputs, packed) };
+    const packed = this.tokens(inputs);
+    return { packed, rows: this.readRows(inputs, packed), judge: this.judge(inputs, packed) };
   }
 
   /**

@@ -113,7 +113,8 @@ async function usableArithmetic(
 
 /** What is asked of a model besides the options of the user. */
 export interface Wanted {
-  readonly task: TaskType;
+  /** The task of the head, or what chooses it for an architecture. */
+  readonly task: TaskType | ((definition: ModelDefinition) => TaskType);
   /** Keys of the config that the user has set, such as the number of labels. */
   readonly config?: Readonly<Record<string, unknown>> | undefined;
 }
@@ -138,13 +139,14 @@ export async function openPretrained(
 async function openParts(
   name: string,
   checkpoint: Checkpoint,
-  { task, config: changes }: Wanted,
+  { task: wanted, config: changes }: Wanted,
   options: FromPretrainedOptions,
 ): Promise<PretrainedModelParts> {
   const { dtype = "auto", seed = 0, onWarning = console.warn } = options;
   const values = { ...checkpoint.config(), ...changes };
   const definition = findModel(values, checkpoint.path);
   const config = new RawConfig(values, `${checkpoint.path}/config.json`);
+  const task = typeof wanted === "function" ? wanted(definition) : wanted;
   const module = buildModel(definition, task, config);
   const format = wantedFormat(options, checkpoint, onWarning);
   const engine = options.engine ?? (await defaultEngine());

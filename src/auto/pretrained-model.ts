@@ -179,6 +179,14 @@ export abstract class PretrainedModel {
     await saveModel(this, folder, options);
   }
 
+  /**
+   * Contents of files that are written beside an adapter and beside weights, by name: what the use of the model needs and no other
+   * file has a place for.
+   */
+  sidecars(): Readonly<Record<string, unknown>> {
+    return {};
+  }
+
   /** Throws where the model was closed. */
   protected assertOpen(): void {
     if (this.#closed) throw new InternalError(`${this.name} was used after it was closed.`);

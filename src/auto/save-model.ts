@@ -90,6 +90,7 @@ export async function saveModel(
   await folder.text("config.json", configText(config, model.definition.decimals ?? []));
   if (Object.keys(model.generationConfig).length > 0)
     await folder.json("generation_config.json", model.generationConfig);
+  for (const [name, value] of Object.entries(model.sidecars())) await folder.json(name, value);
   const { tokenizer } = model;
   if (tokenizer === undefined) return;
   await folder.json("tokenizer.json", tokenizer.files.tokenizer);

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { existsSync } from "node:fs";
+import { AutoModelForCloze, CLOZE_FILE, readClozeFile } from "../auto/auto-cloze.js";
 import { autoModels } from "../auto/auto-model.js";
 import type { LabelOptions } from "../auto/label-options.js";
 import { LanguageModel } from "../auto/language-model.js";
@@ -14,9 +15,11 @@ import { openCheckpoint } from "../files/checkpoint.js";
 import { resolveModel } from "../files/hub.js";
 import { readJsonObject } from "../files/json-file.js";
 import { models } from "../models/index.js";
-import { type ModelDefinition, type TaskType, taskOfCheckpoint, writesText } from "../models/model.js";
+import { type ModelDefinition, type TaskType, taskOfCheckpoint } from "../models/model.js";
 import { isAdapterHub } from "../peft/adapterhub-config.js";
 import { PeftModel } from "../peft/peft-model.js";
+import type { ClozeOptions } from "../text/cloze-options.js";
+import { wholeCloze } from "./cloze-run.js";
 import { modelPath } from "./embedded.js";
 import type { Terminal } from "./terminal.js";
 
@@ -30,6 +33,16 @@ export interface OpenOptions extends Partial<QuantisationOptions> {
   readonly dtype?: WeightDType;
   readonly arithmetic?: Arithmetic;
   readonly signal: AbortSignal;
+  /** Template and words for labels; what is left out is that of the adapter or the model. */
+  readonly cloze?: Partial<ClozeOptions>;
+  /** Opens a model that writes text as such, also where labels were predicted with it. */
+  readonly asLanguageModel?: boolean;
+}
+
+/** The template and the words that a folder was saved with; undefined where there are none. */
+async function savedCloze(name: string): Promise<ClozeOptions | undefined> {
+  const folder = await resolveModel(name);
+  return existsSync(join(folder, CLOZE_FILE)) ? readClozeFile(folder) : undefined;
 }
 
 /** The same of a folder of AdapterHub: the class of the model it was saved with, and the labels of its head. */
@@ -85,18 +98,23 @@ export async function openModel(
   adapter: string | undefined,
   options: OpenOptions,
 ): Promise<Opened<PretrainedModel>> {
-  const { terminal, dtype = "auto", arithmetic, signal } = options;
+  const { terminal, dtype = "auto", arithmetic, signal, cloze = {}, asLanguageModel = false } = options;
+  const saved = asLanguageModel ? undefined : await savedCloze(adapter ?? modelPath(name));
+  const asCloze = saved !== undefined || Object.keys(cloze).length > 0;
   const facts = adapter === undefined ? { labels: {} } : await adapterFacts(adapter);
-  const task = facts.task ?? (await modelFacts(name)).task;
   const warnings: string[] = [];
-  const base = await autoModels[task].fromPretrained(modelPath(name), {
-    ...facts.labels,
-    dtype,
-    arithmetic,
-    ...pickQuantisation(options),
-    signal,
-    onWarning: (text: string) => warnings.push(text),
-  });
+  const onWarning = (text: string): unknown => warnings.push(text);
+  const common = { dtype, arithmetic, ...pickQuantisation(options), signal, onWarning };
+  const open = async (): Promise<PretrainedModel> => {
+    const task = facts.task ?? (await modelFacts(name)).task;
+    return autoModels[task].fromPretrained(modelPath(name), { ...facts.labels, ...common });
+  };
+  const base = asCloze
+    ? await AutoModelForCloze.fromPretrained(modelPath(name), {
+        ...common,
+        ...wholeCloze({ ...saved, ...cloze }),
+      })
+    : await open();
   try {
     const model = adapter === undefined ? undefined : await PeftModel.fromPretrained(base, adapter);
     // A head that starts at random is no news where the adapter brings its own.
@@ -111,9 +129,9 @@ export async function openModel(
   }
 }
 
-/** The command that puts a model of a task to use. */
-export const useCommand = (task: TaskType): "generate" | "predict" =>
-  writesText(task) ? "generate" : "predict";
+/** The command that puts a model to use. */
+export const useCommand = (base: PretrainedModel): "generate" | "predict" =>
+  base instanceof LanguageModel ? "generate" : "predict";
 
 /**
  * Opens a model that writes text.
@@ -125,7 +143,7 @@ export async function openLanguageModel(
   adapter: string | undefined,
   options: OpenOptions,
 ): Promise<Opened<LanguageModel>> {
-  const { base, model } = await openModel(name, adapter, options);
+  const { base, model } = await openModel(name, adapter, { ...options, asLanguageModel: true });
   if (base instanceof LanguageModel) return { base, model };
   await base.close();
   throw new ConfigError({

@@ -16,13 +16,14 @@ import { arithmetic } from "./arithmetic.js";
 import type { Spelling } from "../base/fault-text.js";
 import { optionError, optionFaults, resolveAliases } from "../base/read-options.js";
 import { allMethods, findMethod } from "../peft/method-registry.js";
+import { clozeOptions } from "../text/cloze-options.js";
 import { encodingOptions } from "../text/encode-example.js";
 import { trainOptions } from "../train/train-options.js";
 import { type TaskName, TASKS } from "./training-data.js";
 import type { RunFile } from "./run-file.js";
 
 /** `prompt=question,completion=answer` as a record. */
-const columns: Option<Readonly<Record<string, string>>> = {
+export const columns: Option<Readonly<Record<string, string>>> = {
   schema: z.record(z.string(), z.string()),
   default: {},
   doc: "Columns under other names: prompt=question,completion=answer or text=review,label=score.",
@@ -86,7 +87,7 @@ export const runOptions = {
     choice({
       values: Object.keys(TASKS) as TaskName[],
       default: "causal-lm",
-      doc: "What is learnt: text, answers of an encoder with a decoder, or labels of texts, of words, or where answers are.",
+      doc: "What is learnt: text, answers of an encoder with a decoder, labels of texts, of words, or where answers are; or labels as words (cloze).",
     }),
     "taskType",
   ),
@@ -123,6 +124,7 @@ export const runOptions = {
     doc: "Prints what the time went into and writes profile.json, a trace for Chrome.",
   }),
   ...encodingOptions,
+  ...clozeOptions,
   ...trainOptions,
 };
 

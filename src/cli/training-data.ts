@@ -1,7 +1,11 @@
+import { ClozeClassifier } from "../auto/cloze-classifier.js";
+import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { ConfigError } from "../base/errors.js";
 import { readRows } from "../files/data-file.js";
-import { TASK_FLAGS, type TaskType } from "../models/model.js";
+import { TASK_FLAGS } from "../models/model.js";
 import { BatchOrder, type BatchOrderOptions } from "../text/batch-order.js";
+import { encodeClozeDataset } from "../text/cloze-dataset.js";
+import type { ClozeOptions } from "../text/cloze-options.js";
 import type { TaskBatch } from "../text/collate.js";
 import { type Dataset, encodeDataset } from "../text/dataset.js";
 import type { EncodingOptions } from "../text/encode-example.js";
@@ -11,21 +15,26 @@ import { encodeSeq2SeqDataset } from "../text/seq2seq-dataset.js";
 import { encodeTaskDataset } from "../text/task-dataset.js";
 import { type LabelledTask, readTaskExamples } from "../text/task-rows.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { checkCloze } from "./cloze-run.js";
 import { dataPath } from "./embedded.js";
 import { formatCount } from "./format.js";
 import type { Terminal } from "./terminal.js";
 
-/** Tasks that can be trained, by the name of their flag. */
-export const TASKS = TASK_FLAGS;
+/** Tasks that can be trained, by the name of their flag. A cloze predicts labels with the head for words. */
+export const TASKS = { ...TASK_FLAGS, cloze: "CLOZE" } as const;
 
 export type TaskName = keyof typeof TASKS;
 
+type TrainingTask = (typeof TASKS)[TaskName];
+
 /** Rows of a run, before the model is there. */
 export interface TrainingRows {
-  readonly task: TaskType;
+  readonly task: TrainingTask;
   readonly rows: readonly Row[];
   readonly evalRows: readonly Row[] | undefined;
   readonly labels: LabelSet | undefined;
+  /** Template and words, where labels are predicted as words. */
+  readonly cloze: ClozeOptions | undefined;
 }
 
 export interface TrainingData {
@@ -35,7 +44,7 @@ export interface TrainingData {
 
 type Run = Readonly<Record<string, unknown>>;
 
-const isLabelled = (task: TaskType): task is LabelledTask =>
+const isLabelled = (task: TrainingTask): task is LabelledTask =>
   task === "SEQ_CLS" || task === "TOKEN_CLS" || task === "QUESTION_ANS";
 
 /** The names that a model has for its labels serve where they hold those of the data. */
@@ -52,13 +61,19 @@ function agreed(found: LabelSet, known: readonly string[] | undefined): LabelSet
 export async function readTrainingRows(
   run: Run,
   known: readonly string[] | undefined,
+  cloze?: ClozeOptions,
 ): Promise<TrainingRows> {
   const task = TASKS[run["task"] as TaskName];
   const rows = await readRows(dataPath(run["dataset"] as string));
   const file = run["evalDataset"] as string | undefined;
   const evalRows = file === undefined ? undefined : await readRows(dataPath(file), "valid");
-  if (!isLabelled(task)) return { task, rows, evalRows, labels: undefined };
   const columns = run["columns"] as Record<string, string>;
+  if (cloze !== undefined) {
+    await checkCloze(run["model"] as string, cloze, [...rows, ...(evalRows ?? [])], columns);
+    const names = Object.keys(cloze.verbalizer);
+    return { task, rows, evalRows, labels: { kind: "single_label_classification", names }, cloze };
+  }
+  if (!isLabelled(task)) return { task, rows, evalRows, labels: undefined, cloze };
   const examples = readTaskExamples(task, [...rows, ...(evalRows ?? [])], columns);
   const labels = agreed(findLabels(examples), known);
   if (task !== "QUESTION_ANS" && labels.kind !== "regression" && labels.names.length < 2) {
@@ -68,7 +83,7 @@ export async function readTrainingRows(
       fields: { labels: labels.names },
     });
   }
-  return { task, rows, evalRows, labels };
+  return { task, rows, evalRows, labels, cloze };
 }
 
 const sourceNotLearnt = (): ConfigError =>
@@ -85,13 +100,14 @@ export function encodeTrainingRows(
   { task, rows, evalRows, labels }: TrainingRows,
   run: Run,
   tokenizer: Tokenizer,
-  contextLength: number,
+  base: PretrainedModel,
 ): TrainingData {
   const columns = run["columns"] as Record<string, string>;
-  const maxLength = Math.min(run["maxLength"] as number, contextLength);
+  const maxLength = Math.min(run["maxLength"] as number, base.contextLength);
   const lossOn = run["lossOn"] as EncodingOptions["lossOn"];
   if (task === "SEQ_2_SEQ_LM" && lossOn === "all") throw sourceNotLearnt();
   const encode = (some: readonly Row[]): Dataset => {
+    if (base instanceof ClozeClassifier) return encodeClozeDataset(some, base.cloze, { maxLength, columns });
     if (isLabelled(task)) return encodeTaskDataset(some, tokenizer, { task, labels, maxLength, columns });
     if (task === "SEQ_2_SEQ_LM") return encodeSeq2SeqDataset(some, tokenizer, { maxLength, columns });
     return encodeDataset(some, tokenizer, { maxLength, lossOn, columns });

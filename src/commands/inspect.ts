@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { extname, join } from "node:path";
+import { CLOZE_FILE, readClozeFile } from "../auto/auto-cloze.js";
 import { findModel } from "../auto/open-pretrained.js";
 import { buildModel, taskOfCheckpoint } from "../models/model.js";
 import { loadWeights } from "../auto/load-weights.js";
@@ -100,6 +101,10 @@ async function inspectAdapter(folder: string, terminal: Terminal): Promise<void>
         off || value === undefined || (typeof value === "object" && Object.keys(value ?? {}).length === 0);
       if (!empty) terminal.line(`${toSnakeCase(key).padEnd(18)} ${JSON.stringify(value)}`);
     }
+    const sidecar = join(folder, CLOZE_FILE);
+    const cloze = existsSync(sidecar) ? Object.entries(await readClozeFile(folder)) : [];
+    for (const [key, value] of cloze)
+      terminal.line(`${toSnakeCase(key).padEnd(18)} ${JSON.stringify(value)}`);
     terminal.line(
       `parameters         ${formatCount(parameters)} in ${weights.tensors.size} tensors, ${formatBytes(bytes)}`,
     );

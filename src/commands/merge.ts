@@ -55,7 +55,7 @@ export const merge = defineCommand({
       });
       await merged.savePretrained(settings.outputDir, { dtype: settings.dtype });
       terminal.line(
-        `merged ${count} modules; saved: ${settings.outputDir}   (use it: peft ${useCommand(base.taskType)} ${settings.outputDir})`,
+        `merged ${count} modules; saved: ${settings.outputDir}   (use it: peft ${useCommand(base)} ${settings.outputDir})`,
       );
       return 0;
     } finally {

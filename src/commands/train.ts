@@ -1,13 +1,8 @@
 import { stringify } from "yaml";
-import { autoModels } from "../auto/auto-model.js";
-import type { LabelOptions } from "../auto/label-options.js";
-import { pickQuantisation } from "../auto/quantisation-options.js";
-import type { Arithmetic } from "../nn/runner.js";
-import type { WeightDType } from "../auto/load-weights.js";
 import { ConfigError } from "../base/errors.js";
 import { flag } from "../base/option.js";
 import { toSnakeCase } from "../base/spelling.js";
-import { modelPath } from "../cli/embedded.js";
+import { clozeOfRun } from "../cli/cloze-run.js";
 import { modelFacts, useCommand } from "../cli/open-model.js";
 import { startProfile } from "../cli/profile.js";
 import { readRunFile } from "../cli/run-file.js";
@@ -20,10 +15,10 @@ import {
   readTrainingRows,
   type TrainingData,
 } from "../cli/training-data.js";
+import { openTrainingModel } from "../cli/training-model.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { PeftConfig } from "../methods/index.js";
 import { getPeftModel } from "../peft/peft-model.js";
-import type { LabelSet } from "../text/label-set.js";
 import type { TrainEvent } from "../train/event.js";
 import { trainOptions, type TrainOptions } from "../train/train-options.js";
 import type { VerificationReport } from "../train/verify.js";
@@ -55,10 +50,6 @@ function required(settings: RunSettings): void {
   });
 }
 
-/** What the head of a classifier is given: as many outputs as there are labels, or one for a number. */
-const labelOptions = ({ kind, names }: LabelSet): LabelOptions =>
-  kind === "regression" ? { numLabels: 1, problemType: kind } : { id2label: names, problemType: kind };
-
 /** A single step cannot move the factor whose partner starts at zero, so it is only asked of longer runs. */
 function passes(report: VerificationReport, events: readonly TrainEvent[]): boolean {
   const steps = events.filter((event) => event.type === "step").length;
@@ -75,6 +66,7 @@ export const train = defineCommand({
     "peft train --model embedded --dataset embedded --eval-dataset embedded/test --output-dir out",
     "peft train --task seq-cls --model minilm --dataset train.jsonl --eval-dataset test.jsonl --output-dir out",
     "peft train --task seq2seq-lm --model flan-t5-small --dataset train.jsonl --output-dir out",
+    'peft train --task cloze --model bert --dataset train.jsonl --template "{text} It was {mask}." --verbalizer words.json',
     "peft train run.yaml --learning-rate 1e-4",
   ],
   async run({ args, flags, terminal, signal }) {
@@ -86,21 +78,11 @@ export const train = defineCommand({
     }
     required(settings);
     const run = settings.run as Record<string, unknown>;
+    const cloze = await clozeOfRun(settings);
     const folder = await openOutputFolder(run["outputDir"] as string);
     const name = run["model"] as string;
-    const rows = await readTrainingRows(run, (await modelFacts(name)).labels);
-    const { task, labels } = rows;
-    const base = await autoModels[task].fromPretrained(modelPath(name), {
-      ...(labels === undefined || task === "QUESTION_ANS" ? {} : labelOptions(labels)),
-      seed: run["seed"] as number,
-      dtype: run["dtype"] as WeightDType,
-      arithmetic: run["arithmetic"] as Arithmetic,
-      ...pickQuantisation(run),
-      memoryBytes: run["memoryLimit"] as number | undefined,
-      activationBytes: run["activationMemory"] as number | undefined,
-      signal,
-      onWarning: (text) => terminal.note(`warning: ${text}`),
-    });
+    const rows = await readTrainingRows(run, (await modelFacts(name)).labels, cloze);
+    const base = await openTrainingModel(rows, run, { terminal, signal });
     const profile = run["profile"] === true ? await startProfile(base) : undefined;
     try {
       const { tokenizer } = base;
@@ -117,7 +99,7 @@ export const train = defineCommand({
       const encode = (): TrainingData => {
         if (encoded !== undefined) return encoded;
         const before = performance.now();
-        encoded = encodeTrainingRows(rows, run, tokenizer, base.contextLength);
+        encoded = encodeTrainingRows(rows, run, tokenizer, base);
         profile?.profiler.record("reading and tokenising", before);
         return encoded;
       };
@@ -133,7 +115,7 @@ export const train = defineCommand({
       // Virtual tokens take their part of the context, so where nothing looks at the rows they come after the adapter.
       const data = encode();
       terminal.line(model.trainableParametersLine());
-      describeData(terminal, data, labels, Math.min(run["maxLength"] as number, base.contextLength));
+      describeData(terminal, data, rows.labels, Math.min(run["maxLength"] as number, base.contextLength));
       const options = Object.fromEntries(
         Object.keys(trainOptions).map((key) => [key, run[key]]),
       ) as Partial<TrainOptions>;
@@ -148,7 +130,7 @@ export const train = defineCommand({
         profiler: profile?.profiler,
       });
       terminal.line(
-        `saved: ${folder.path}   (use it: peft ${useCommand(task)} ${name} --adapter ${folder.path})`,
+        `saved: ${folder.path}   (use it: peft ${useCommand(base)} ${name} --adapter ${folder.path})`,
       );
       return verification === undefined || passes(verification, events) ? 0 : 1;
     } finally {

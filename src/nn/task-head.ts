@@ -7,7 +7,7 @@ import type { Parameter } from "./parameter.js";
 import { uniform } from "./pass-tensors.js";
 import type { Runner } from "./runner.js";
 import type { BoundGraph, Source } from "./token-program.js";
-import { Trace } from "./trace.js";
+import { type Products, Trace } from "./trace.js";
 
 export interface TaskHeadOptions {
   /** Whether dropout is on. */
@@ -29,18 +29,39 @@ const ROWS = "R";
 /** Keeps the dropout of heads apart from that of stages. */
 const HEAD_KEYS = 0x8000;
 
+/** A zero for each row of scores, as a batch tensor: what stands in where an op wants a label and any will do. */
+export const headZeros = (t: Trace): Value => t.batch("zeros", { dtype: "int64", shape: [ROWS] });
+
 /**
  * The head of a task: scores of chosen hidden rows, and the way back from the slope of a loss over them. The loss itself is no
- * part of the graph: scores of classifiers are few.
+ * part of the graph: scores of classifiers are few. Rows go through it in chunks where what it computes on the way is wide.
  */
 export class TaskHead {
   readonly #programs = new Map<string, Program>();
 
-  /** @param score - (R, D) → (R, C). */
+  /**
+   * @param score - (R, D) → (R, C).
+   * @param inner - the widest of what is computed for a row, where that is wider than C: a vocabulary
+   */
   constructor(
     readonly runner: Runner,
     readonly score: (t: Trace, hidden: Value) => Value,
+    readonly inner = 0,
   ) {}
+
+  /** Never in 8 bits, for the reason that heads of language models are not. */
+  get #products(): Products {
+    return { ...this.runner.products, int8: false };
+  }
+
+  /** Rows in parts of as many as may be computed at once. */
+  *#chunks(rows: Int32Array): Generator<{ readonly start: number; readonly part: Int32Array }> {
+    const { inner } = this;
+    const most = (): number => Math.max(1, Math.floor(this.runner.memory.scoreBytes / 4 / inner));
+    const size = inner === 0 ? rows.length : most();
+    for (let start = 0; start < rows.length; start += size)
+      yield { start, part: rows.subarray(start, start + size) };
+  }
 
   /** Must be called when adapters come, go, or change what is trained. */
   invalidate(): void {
@@ -48,10 +69,11 @@ export class TaskHead {
   }
 
   #program(training: boolean, hiddenGradient: boolean): Program {
-    const key = [training, hiddenGradient].join();
+    const products = this.#products;
+    const key = [training, hiddenGradient, products.packed].join();
     const known = this.#programs.get(key);
     if (known !== undefined) return known;
-    const t = new Trace({ training, rows: ROWS });
+    const t = new Trace({ training, rows: ROWS, products });
     const { width: D } = this.runner.model.hidden;
     const hidden = inputValue("hidden", { dtype: "float32", shape: ["N", D] });
     const rows = inputValue("rows", { dtype: "int64", shape: [ROWS] });
@@ -103,9 +125,14 @@ export class TaskHead {
     const { training = false, seed = 0 } = options;
     const { forward, width } = this.#program(training, false);
     const scores = new Float32Array(rows.length * width);
-    const resolve = this.#resolver({ hidden, rows: int64Tensor(rows) }, rows.length, seed);
-    const results = [hostTensor("float32", [rows.length, width], scores)];
-    await runBound(this.runner, forward, resolve, results, options);
+    await this.runner.weights.during(forward.sources, async () => {
+      for (const { start, part } of this.#chunks(rows)) {
+        const resolve = this.#resolver({ hidden, ...rowTensors(part) }, part.length, seed);
+        const found = scores.subarray(start * width, (start + part.length) * width);
+        const results = [hostTensor("float32", [part.length, width], found)];
+        await runBound(this.runner, forward, resolve, results, options);
+      }
+    });
     return scores;
   }
 
@@ -123,27 +150,35 @@ export class TaskHead {
     const { pool } = this.runner;
     const { backward, width, parameters } = this.#program(training, hiddenGradient);
     if (backward === undefined) return undefined;
-    const batch = {
-      hidden,
-      rows: int64Tensor(rows),
-      dScores: hostTensor("float32", [rows.length, width], slope),
-    };
     const D = hidden.dims[1]!;
-    const dRows = hiddenGradient ? pool.acquire("float32", [rows.length, D]) : undefined;
-    const trained = parameters.map((parameter) => pool.acquire("float32", parameter.shape));
-    const outputs = [...(dRows === undefined ? [] : [dRows]), ...trained];
-    await runBound(this.runner, backward, this.#resolver(batch, rows.length, seed), outputs, options);
-    for (const [i, parameter] of parameters.entries()) {
-      addGradient(parameter, trained[i]!);
-      pool.release(trained[i]!);
-    }
-    if (dRows === undefined) return undefined;
-    const dHidden = pool.acquire("float32", hidden.dims);
-    const all = dHidden.data as Float32Array;
-    const part = dRows.data as Float32Array;
-    all.fill(0);
-    for (const [i, row] of rows.entries()) all.set(part.subarray(i * D, (i + 1) * D), row * D);
-    pool.release(dRows);
+    const dHidden = hiddenGradient ? pool.acquire("float32", hidden.dims) : undefined;
+    const all = dHidden?.data as Float32Array | undefined;
+    all?.fill(0);
+    await this.runner.weights.during(backward.sources, async () => {
+      for (const { start, part } of this.#chunks(rows)) {
+        const slopes = slope.subarray(start * width, (start + part.length) * width);
+        const dScores = hostTensor("float32", [part.length, width], slopes);
+        const dRows = pool.acquire("float32", [part.length, D]);
+        const trained = parameters.map((parameter) => pool.acquire("float32", parameter.shape));
+        const outputs = [...(hiddenGradient ? [dRows] : []), ...trained];
+        const resolve = this.#resolver({ hidden, dScores, ...rowTensors(part) }, part.length, seed);
+        await runBound(this.runner, backward, resolve, outputs, options);
+        for (const [i, parameter] of parameters.entries()) {
+          addGradient(parameter, trained[i]!);
+          pool.release(trained[i]!);
+        }
+        const found = dRows.data as Float32Array;
+        if (all !== undefined)
+          for (const [i, row] of part.entries()) all.set(found.subarray(i * D, (i + 1) * D), row * D);
+        pool.release(dRows);
+      }
+    });
     return dHidden;
   }
 }
+
+/** What a graph is told of the rows that it scores. */
+const rowTensors = (rows: Int32Array): Record<string, HostTensor> => ({
+  rows: int64Tensor(rows),
+  zeros: int64Tensor(new Int32Array(rows.length)),
+});

@@ -135,6 +135,7 @@ export async function saveForAdapterHub(
   await folder.tensors("adapter.safetensors", written(doubled(part(false))));
   const options = { ...adapterHubConfig(own, method.config, method.inert), ...places };
   await writeJson(folder, "adapter_config.json", { ...common, config: options, name: adapter.name });
+  for (const [file, value] of Object.entries(base.sidecars())) await folder.json(file, value);
   if (part(true).length === 0) return;
   await folder.tensors("model_head.safetensors", written(part(true)));
   await writeJson(folder, "head_config.json", { ...common, config: null, name: null, ...labelsOf(base) });

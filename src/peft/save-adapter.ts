@@ -1,5 +1,5 @@
 import type { PretrainedModel } from "../auto/pretrained-model.js";
-import { type TaskType, writesText } from "../models/model.js";
+import { hasTrainedHead, type TaskType } from "../models/model.js";
 import { VERSION } from "../base/version.js";
 import { ENCODER_FILE } from "../files/adapter-files.js";
 import { openOutputFolder } from "../files/folder.js";
@@ -104,7 +104,8 @@ export async function saveAdapter(
   await folder.json("adapter_config.json", config);
   // The base does not know what the outputs of a new head mean; Hugging Face keeps it nowhere beside an adapter.
   const { id2label, problem_type } = base.config.values;
-  if (!writesText(base.taskType) && (id2label !== undefined || problem_type !== undefined))
+  if (!hasTrainedHead(base.taskType) && (id2label !== undefined || problem_type !== undefined))
     await folder.json("labels.json", { id2label: id2label ?? null, problem_type: problem_type ?? null });
+  for (const [name, value] of Object.entries(base.sidecars())) await folder.json(name, value);
   await folder.text("README.md", modelCard(base, adapter));
 }

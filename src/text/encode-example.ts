@@ -31,6 +31,8 @@ export interface EncodedExample {
   readonly labels: readonly number[];
   /** Whether the labels are a text of their own, and not those of `inputIds`. */
   readonly labelsApart?: boolean;
+  /** Column of the masked token that answers, where the row is a cloze. */
+  readonly maskAt?: number | undefined;
   /** Tokens that were cut off. */
   readonly truncated: number;
   /** Tokens that are learnt; the first token of a row never is, nothing predicts it. */

@@ -25,6 +25,11 @@ export interface Tokenizer {
   readonly vocabularySize: number;
   readonly bosTokenId: number | undefined;
   readonly padTokenId: number | undefined;
+  /** What stands for a token that is not in the vocabulary. */
+  readonly unkTokenId: number | undefined;
+  /** What stands where a word is to be found, such as `[MASK]`; absent where the model was not trained so. */
+  readonly maskToken: string | undefined;
+  readonly maskTokenId: number | undefined;
   /** Ids that end an answer. */
   readonly eosTokenIds: readonly number[];
   readonly chatTemplate: string | undefined;
@@ -69,7 +74,10 @@ export function tokenizerFromFiles(files: TokenizerFiles): Tokenizer {
   const encoder = new Encoder(files.tokenizer, files.config);
   const chatTemplate = templateText(files);
   const special = Object.fromEntries(
-    ["bos_token", "eos_token", "pad_token", "unk_token"].map((key) => [key, tokenText(files.config, key)]),
+    ["bos_token", "eos_token", "pad_token", "unk_token", "mask_token"].map((key) => [
+      key,
+      tokenText(files.config, key),
+    ]),
   );
   const idFor = (key: string): number | undefined => {
     const token = special[key];
@@ -83,6 +91,9 @@ export function tokenizerFromFiles(files: TokenizerFiles): Tokenizer {
     vocabularySize: ids.reduce((most, id) => Math.max(most, id), 0) + 1,
     bosTokenId: idFor("bos_token"),
     padTokenId: idFor("pad_token"),
+    unkTokenId: idFor("unk_token"),
+    maskToken: special["mask_token"],
+    maskTokenId: idFor("mask_token"),
     eosTokenIds: eos === undefined ? [] : [eos],
     chatTemplate,
     encode: (text, { addSpecialTokens = true } = {}) =>
