@@ -88,7 +88,12 @@ export { encodeTaskDataset, type TaskEncodingOptions } from "./text/task-dataset
 export { type LabelledTask, readTaskExamples, type TaskExample } from "./text/task-rows.js";
 
 // Training
-export { AdamW, type OptimizerState } from "./train/adamw.js";
+export { AdamW } from "./train/adamw.js";
+export { AdamW8bit } from "./train/adamw-8bit.js";
+export type { MomentArray } from "./train/moments.js";
+export { type AdamSettings, DecoupledAdam, type OptimizerState } from "./train/optimizer.js";
+export { loadOptimizerState, saveOptimizerState } from "./train/optimizer-file.js";
+export type { OptimizerName } from "./train/optimizers.js";
 export { clipGradNorm, gradientNorm } from "./train/clip.js";
 export type { TrainEvent } from "./train/event.js";
 export {

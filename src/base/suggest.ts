@@ -18,6 +18,8 @@ const NEIGHBOURS: Readonly<Record<string, string>> = {
   maxseqlen: "maxLength",
   sequencelen: "maxLength",
   cutofflen: "maxLength",
+  optimizer: "optim",
+  optimiser: "optim",
   scheduler: "lrSchedulerType",
   lrscheduler: "lrSchedulerType",
   basemodel: "model",

@@ -1,5 +1,5 @@
 import type { TrainEvent } from "../train/event.js";
-import { formatRate, formatSeconds } from "./format.js";
+import { formatBytes, formatRate, formatSeconds } from "./format.js";
 import type { Terminal } from "./terminal.js";
 
 type StepEvent = Extract<TrainEvent, { type: "step" }>;
@@ -25,7 +25,9 @@ export function progressLine(event: StepEvent): string {
 export function showProgress(terminal: Terminal): (event: TrainEvent) => void {
   let lastPart = -1;
   return (event) => {
-    if (event.type === "step") {
+    if (event.type === "start") {
+      terminal.note(`optimizer: ${event.optimizer}, ${formatBytes(event.optimizerBytes)} of running means`);
+    } else if (event.type === "step") {
       if (terminal.interactive) {
         terminal.progress(progressLine(event));
         return;

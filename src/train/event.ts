@@ -1,3 +1,5 @@
+import type { OptimizerName } from "./optimizers.js";
+
 /** What happens during a run; the progress line, the log file and tests read the same stream. */
 export type TrainEvent =
   | {
@@ -6,6 +8,9 @@ export type TrainEvent =
       readonly rows: number;
       readonly trainableParameters: number;
       readonly allParameters: number;
+      readonly optimizer: OptimizerName;
+      /** Bytes of the running means of all trained weights. */
+      readonly optimizerBytes: number;
     }
   | {
       readonly type: "step";

@@ -1,4 +1,5 @@
 import { alias, choice, flag, integer, number, optionalInteger, type OptionValues } from "../base/option.js";
+import { optimizerNames } from "./optimizers.js";
 import { scheduleNames } from "./schedule.js";
 
 /** Settings of a training run, declared once for TypeScript, run files and flags. */
@@ -16,6 +17,11 @@ export const trainOptions = {
     integer({ default: 1, min: 1, doc: "Batches whose gradients make one step." }),
     "gradientAccumulationSteps",
   ),
+  optim: choice({
+    values: optimizerNames,
+    default: "adamw",
+    doc: "AdamW, or AdamW with running means in 8 bits (adamw_8bit); adamw_torch and adamw_bnb_8bit are Hugging Face's names for them.",
+  }),
   learningRate: number({ default: 2e-4, min: 0, doc: "Peak learning rate of AdamW." }),
   lrSchedulerType: choice({
     values: scheduleNames,

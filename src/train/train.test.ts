@@ -127,6 +127,25 @@ describe("training", () => {
     expect(ticks).toBeGreaterThan(possible / 4);
   });
 
+  test("with the optimiser that is asked for, by either name", async () => {
+    const options = { maxSteps: 4, batchSize: 4, learningRate: 1e-2 };
+    const [plain, torch] = [await run(options), await run({ ...options, optim: "adamw_torch" })];
+    expect(torch.weights).toEqual(plain.weights);
+    const coded = await run({ ...options, optim: "adamw_bnb_8bit" });
+    // All adapters here are small, and small ones stay as they are.
+    expect(coded.weights).toEqual(plain.weights);
+    expect(coded.events[0]).toMatchObject({ optimizer: "adamw_bnb_8bit", optimizerBytes: 8 * 4 * 112 * 3 });
+    await expect(run({ optim: "adam8bit" as "adamw" })).rejects.toThrowErrorMatchingInlineSnapshot(`
+      [ConfigError: train has an option that cannot be used.
+        optim  "adam8bit" is not one of adamw, adamw_torch, adamw_8bit, adamw_bnb_8bit
+      fix: optim: "adamw"]
+    `);
+    await expect(run({ optimizer: "adamw" } as never)).rejects.toThrowErrorMatchingInlineSnapshot(`
+      [ConfigError: train has an option that cannot be used.
+        optimizer  there is no such option; it is called optim here]
+    `);
+  });
+
   test("a signal ends the run after the step", async () => {
     const controller = new AbortController();
     const model = await getPeftModel(base, { peftType: "LORA", r: 2 });

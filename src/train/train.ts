@@ -7,10 +7,10 @@ import type { Profiler } from "../nn/profiler.js";
 import { BatchOrder } from "../text/batch-order.js";
 import type { Dataset } from "../text/dataset.js";
 import { type EncodedExample, IGNORED } from "../text/encode-example.js";
-import { AdamW } from "./adamw.js";
 import { clipGradNorm, gradientNorm } from "./clip.js";
 import type { TrainEvent } from "./event.js";
 import { type Metrics, metricsOf } from "./metrics.js";
+import { optimizers } from "./optimizers.js";
 import { getScheduler } from "./schedule.js";
 import { type TrainOptions, trainOptions } from "./train-options.js";
 
@@ -133,7 +133,7 @@ export async function* train(
   const { evalDataset, maxLength, signal, profiler, ...named } = options;
   const settings = readOptions(trainOptions, named, { source: "train" });
   const parameters = model.trainableParameters();
-  const optimizer = new AdamW(parameters, {
+  const optimizer = new optimizers[settings.optim](parameters, {
     learningRate: settings.learningRate,
     beta1: settings.adamBeta1,
     beta2: settings.adamBeta2,
@@ -155,6 +155,8 @@ export async function* train(
     rows: dataset.length,
     trainableParameters: size(parameters),
     allParameters: size(model.namedParameters()),
+    optimizer: settings.optim,
+    optimizerBytes: optimizer.stateBytes(),
   };
   let step = 0;
   let lossSum = 0;
