@@ -22,14 +22,23 @@ import { trainOptions } from "../train/train-options.js";
 import { type TaskName, TASKS } from "./training-data.js";
 import type { RunFile } from "./run-file.js";
 
-/** `prompt=question,completion=answer` as a record. */
+/** `prompt=question,completion=answer` as a record; or the record as JSON. */
 export const columns: Option<Readonly<Record<string, string>>> = {
   schema: z.record(z.string(), z.string()),
   default: {},
   doc: "Columns under other names: prompt=question,completion=answer or text=review,label=score.",
   placeholder: "<name=column,...>",
-  fromText: (value) =>
-    Object.fromEntries(value.split(",").map((pair) => pair.split("=").map((part) => part.trim()))),
+  fromText(value) {
+    if (!value.trimStart().startsWith("{"))
+      return Object.fromEntries(value.split(",").map((pair) => pair.split("=").map((part) => part.trim())));
+    try {
+      return JSON.parse(value) as unknown;
+    } catch {
+      return value;
+    }
+  },
+  expected: "a set of columns by what they hold",
+  example: { text: "review", label: "score" },
 };
 
 /** A size such as 800MiB, in bytes. */
@@ -56,12 +65,22 @@ const size = (doc: string): Option<number | undefined> => ({
 /** Settings of a run that belong to no method. */
 export const runOptions = {
   model: alias(
-    text({ default: "", doc: "Model folder, .gguf file or Hub id; or embedded.", placeholder: "<path|id>" }),
+    {
+      ...text({
+        default: "",
+        doc: "Model folder, .gguf file or Hub id; or embedded.",
+        placeholder: "<path|id>",
+      }),
+      example: "embedded",
+    },
     "modelNameOrPath",
     "baseModel",
   ),
   dataset: alias(
-    text({ default: "", doc: "Data file: .jsonl, .json or .csv.", placeholder: "<file>" }),
+    {
+      ...text({ default: "", doc: "Data file: .jsonl, .json or .csv.", placeholder: "<file>" }),
+      example: "train.jsonl",
+    },
     "trainFile",
   ),
   evalDataset: alias(
