@@ -80,6 +80,7 @@ export type { EncodedExample, EncodingOptions } from "./text/encode-example.js";
 export type { Columns, Example, Row } from "./text/rows.js";
 
 export { findLabels, type LabelSet } from "./text/label-set.js";
+export { findTasks, type TaskSet } from "./text/task-ids.js";
 export { encodeSeq2SeqDataset, encodeWithEnd, type Seq2SeqEncodingOptions } from "./text/seq2seq-dataset.js";
 export type { Cloze, ClozeForm } from "./text/cloze.js";
 export { type ClozeEncodingOptions, encodeClozeDataset } from "./text/cloze-dataset.js";

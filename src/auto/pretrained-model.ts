@@ -130,6 +130,12 @@ export abstract class PretrainedModel {
     return virtual?.into === "input" && virtual.over.includes("batch") ? virtual.count : 0;
   }
 
+  /** Tasks that the active adapter knows, of which a batch says one for every row (`taskIds`); undefined where it has none. */
+  get taskCount(): number | undefined {
+    const virtual = virtualTokensOf(this.module);
+    return virtual?.into === "input" ? virtual.tasks : undefined;
+  }
+
   /** Whether the first token of a row is predicted too, from something that stands before it. */
   get predictsFirstToken(): boolean {
     return false;

@@ -40,9 +40,12 @@ export const promptTextOptions = {
   }),
 };
 
+/** Starts of virtual tokens of the input that need nothing but the model. */
+export const PROMPT_STARTS = ["RANDOM", "TEXT", "SAMPLE_VOCAB"] as const;
+
 /** How virtual tokens of the input start. */
 export const promptTuningInit = choice({
-  values: ["RANDOM", "TEXT", "SAMPLE_VOCAB"],
+  values: PROMPT_STARTS,
   default: "RANDOM",
   doc: "How the virtual tokens start: RANDOM (normal), TEXT (as promptTuningInitText), SAMPLE_VOCAB (as random tokens).",
 });

@@ -2,12 +2,14 @@ import { NonFiniteError } from "../base/errors.js";
 import type { OutputFolder } from "../files/folder.js";
 import type { PeftModel } from "../peft/peft-model.js";
 import type { Dataset } from "../text/dataset.js";
+import type { TaskSet } from "../text/task-ids.js";
 import type { TrainEvent } from "../train/event.js";
 import { train, type TrainRunOptions } from "../train/train.js";
 import { takeSnapshot, type VerificationReport, verifyOnlyAdapterMoved } from "../train/verify.js";
 import { formatCount, formatSeconds } from "./format.js";
 import { lossCurve } from "./loss-curve.js";
 import { showProgress } from "./progress.js";
+import { saveTaskNames } from "./task-names.js";
 import type { Terminal } from "./terminal.js";
 
 export interface TrainingRun {
@@ -32,9 +34,10 @@ async function saveRun(
   model: PeftModel,
   folder: OutputFolder,
   events: readonly TrainEvent[],
-  title: string,
+  { title, tasks }: { readonly title: string; readonly tasks: TaskSet | undefined },
 ): Promise<void> {
   await model.savePretrained(folder.path);
+  await saveTaskNames(folder, tasks);
   await folder.text("train.jsonl", events.map((event) => `${JSON.stringify(event)}\n`).join(""));
   await folder.text("loss.svg", lossCurve(events, title));
 }
@@ -48,11 +51,13 @@ export async function runTraining(
   dataset: Dataset,
   options: TrainRunOptions & {
     readonly verify: boolean;
+    /** The tasks of the rows, whose names are kept beside the adapter. */
+    readonly tasks?: TaskSet | undefined;
     readonly folder: OutputFolder;
     readonly terminal: Terminal;
   },
 ): Promise<TrainingRun> {
-  const { verify, folder, terminal, ...rest } = options;
+  const { verify, folder, terminal, tasks, ...rest } = options;
   const show = showProgress(terminal);
   const events: TrainEvent[] = [];
   const title = `${model.base.name}: ${model.adapter().method.title}`;
@@ -64,12 +69,12 @@ export async function runTraining(
     }
   } catch (error) {
     if (error instanceof NonFiniteError) {
-      await saveRun(model, folder, events, title);
+      await saveRun(model, folder, events, { title, tasks });
       terminal.note(`The last good adapter is in ${folder.path}.`);
     }
     throw error;
   }
-  await saveRun(model, folder, events, title);
+  await saveRun(model, folder, events, { title, tasks });
   const end = events.at(-1);
   if (end?.type === "end") {
     const stopped = end.reason === "aborted" ? "stopped by Ctrl-C, " : "";

@@ -14,6 +14,7 @@ import type { Row } from "../text/rows.js";
 import { encodeSeq2SeqDataset } from "../text/seq2seq-dataset.js";
 import { encodeTaskDataset } from "../text/task-dataset.js";
 import { type LabelledTask, readTaskExamples } from "../text/task-rows.js";
+import { findTasks, type TaskSet } from "../text/task-ids.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { checkCloze } from "./cloze-run.js";
 import { dataPath } from "./embedded.js";
@@ -40,6 +41,8 @@ export interface TrainingRows {
 export interface TrainingData {
   readonly dataset: Dataset;
   readonly evalDataset: Dataset | undefined;
+  /** The tasks of the rows, where the adapter has tasks. */
+  readonly tasks: TaskSet | undefined;
 }
 
 type Run = Readonly<Record<string, unknown>>;
@@ -106,18 +109,22 @@ export function encodeTrainingRows(
   const maxLength = Math.min(run["maxLength"] as number, base.contextLength);
   const lossOn = run["lossOn"] as EncodingOptions["lossOn"];
   if (task === "SEQ_2_SEQ_LM" && lossOn === "all") throw sourceNotLearnt();
+  const all = [...rows, ...(evalRows ?? [])];
+  const { taskCount } = base;
+  const tasks = taskCount === undefined ? undefined : findTasks(all, taskCount, columns);
+  const common = { maxLength, columns, tasks };
   const encode = (some: readonly Row[]): Dataset => {
-    if (base instanceof ClozeClassifier) return encodeClozeDataset(some, base.cloze, { maxLength, columns });
-    if (isLabelled(task)) return encodeTaskDataset(some, tokenizer, { task, labels, maxLength, columns });
-    if (task === "SEQ_2_SEQ_LM") return encodeSeq2SeqDataset(some, tokenizer, { maxLength, columns });
-    return encodeDataset(some, tokenizer, { maxLength, lossOn, columns });
+    if (base instanceof ClozeClassifier) return encodeClozeDataset(some, base.cloze, common);
+    if (isLabelled(task)) return encodeTaskDataset(some, tokenizer, { task, labels, ...common });
+    if (task === "SEQ_2_SEQ_LM") return encodeSeq2SeqDataset(some, tokenizer, common);
+    return encodeDataset(some, tokenizer, { lossOn, ...common });
   };
   const whole = encode(rows);
-  if (evalRows !== undefined) return { dataset: whole, evalDataset: encode(evalRows) };
+  if (evalRows !== undefined) return { dataset: whole, evalDataset: encode(evalRows), tasks };
   const share = run["valSetSize"] as number;
-  if (share === 0) return { dataset: whole, evalDataset: undefined };
+  if (share === 0) return { dataset: whole, evalDataset: undefined, tasks };
   const { train, heldOut } = whole.split(share, run["seed"] as number);
-  return { dataset: train, evalDataset: heldOut };
+  return { dataset: train, evalDataset: heldOut, tasks };
 }
 
 /** The first batches of a run, which a start that depends on data looks at. */
@@ -135,7 +142,7 @@ export function* firstBatches(dataset: Dataset, run: Run): Generator<TaskBatch> 
 /** Says what a run learns from. */
 export function describeData(
   terminal: Terminal,
-  { dataset, evalDataset }: TrainingData,
+  { dataset, evalDataset, tasks }: TrainingData,
   labels: LabelSet | undefined,
   maxLength: number,
 ): void {
@@ -144,6 +151,7 @@ export function describeData(
   terminal.line(`data: ${formatCount(rows)} rows, ${formatCount(tokens)} tokens${learnt}`);
   if (labels !== undefined && labels.names.length > 0)
     terminal.line(`labels: ${labels.names.slice(0, 12).join(", ")}${labels.names.length > 12 ? " …" : ""}`);
+  if (tasks?.names !== undefined) terminal.line(`tasks: ${tasks.names.join(", ")}`);
   if (evalDataset !== undefined) terminal.line(`held out: ${formatCount(evalDataset.length)} rows`);
   if (truncatedRows > 0)
     terminal.note(`warning: ${truncatedRows} rows were cut to ${maxLength} tokens (--max-length)`);

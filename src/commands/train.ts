@@ -122,6 +122,7 @@ export const train = defineCommand({
       const { events, verification } = await runTraining(model, data.dataset, {
         ...options,
         evalDataset: data.evalDataset,
+        tasks: data.tasks,
         maxLength: Math.min(run["maxLength"] as number, base.contextLength),
         verify: run["verify"] as boolean,
         folder,

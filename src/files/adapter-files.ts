@@ -25,8 +25,19 @@ export interface AdapterFiles {
 const WEIGHTS = ["adapter_model.safetensors", "adapter.safetensors", "pytorch_adapter.bin"];
 const HEADS = ["model_head.safetensors", "pytorch_model_head.bin"];
 
-const openTensors = (path: string): Promise<TensorFile> =>
-  path.endsWith(".bin") ? openTorchFile(path) : openSafetensors(path);
+const openFile = (path: string): Promise<TensorFile> =>
+  /\.(bin|pt|pth)$/.test(path) ? openTorchFile(path) : openSafetensors(path);
+
+/**
+ * Opens a file of tensors, or that of an adapter folder.
+ *
+ * @throws {@link CheckpointError} where there is none, or what a damaged file says
+ */
+export async function openTensors(path: string): Promise<TensorFile> {
+  const info = await stat(path).catch(() => undefined);
+  if (info?.isDirectory() !== true) return openFile(path);
+  return (await openAdapterFolder(path)).weights;
+}
 
 /** The first of these files that a folder holds. */
 const firstOf = (folder: string, names: readonly string[]): string | undefined =>
@@ -67,10 +78,10 @@ export async function openAdapterFolder(folder: string): Promise<AdapterFiles> {
   const encoderPath = join(folder, ENCODER_FILE);
   const headPath = firstOf(folder, HEADS);
   return {
-    openHead: async () => (headPath === undefined ? undefined : await openTensors(headPath)),
+    openHead: async () => (headPath === undefined ? undefined : await openFile(headPath)),
     openEncoder: async () => (existsSync(encoderPath) ? await openSafetensors(encoderPath) : undefined),
     configPath,
     config: await readJsonObject(configPath),
-    weights: await openTensors(weightsPath),
+    weights: await openFile(weightsPath),
   };
 }

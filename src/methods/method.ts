@@ -143,10 +143,19 @@ export interface Scope {
   afterStep(work: (facts: StepFacts) => void): void;
 }
 
+/** Tensors that the start of an adapter is made of. */
+export interface StartTensors {
+  /** Where they come from, for messages. */
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, HostTensor>;
+}
+
 /** What a method gets that holds on to the model as a whole. */
 export interface ModelScope {
   /** Whether the tensors come from an adapter file, which holds what is saved and no encoder. */
   readonly fromFile: boolean;
+  /** The tensors of the method's `startFile`, by their names there. */
+  readonly startTensors: StartTensors | undefined;
   /**
    * A trained tensor that is saved as it is.
    *
@@ -250,6 +259,8 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   identityStart(config: OptionValues<O>): boolean;
   /** Whether the adapter can be written into the weights. */
   mergeable(config: OptionValues<O>): boolean;
+  /** Path of a file with tensors that its start is made of; undefined where it needs none. */
+  startFile?(config: OptionValues<O>): string | undefined;
   /** What has to be known about the data before the adapter is attached; undefined where nothing has to. */
   calibration?(config: OptionValues<O>, targets: readonly Target<OptionValues<O>>[]): Calibration | undefined;
   /** Other methods that its options ask for at other places. */

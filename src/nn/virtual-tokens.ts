@@ -100,8 +100,9 @@ const column = (count: number, value: (i: number) => number): HostTensor =>
     Float32Array.from({ length: count }, (_, i) => value(i)),
   );
 
-/** The rows of a batch need a task each, where the adapter has tasks. */
+/** The rows of a batch need a task each, where the adapter has several. */
 function checkTasks(taskIds: Int32Array | undefined, rows: number, tasks: number): void {
+  if (taskIds === undefined && tasks === 1) return;
   const range = `0 to ${tasks - 1}`;
   if (taskIds === undefined) {
     throw new ShapeError({

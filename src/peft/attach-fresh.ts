@@ -5,6 +5,7 @@ import { type PeftWarning, planAdapter } from "./adapter-plan.js";
 import type { AttachedAdapter } from "./attached-adapter.js";
 import { type Calibrated, type CalibrationBatches, calibrationMissing, calibrationOf } from "./calibrate.js";
 import { attachToModel, isForModel } from "./model-adapter.js";
+import { startFileOf, startFileUnread } from "./start-tensors.js";
 
 export interface AttachOptions {
   /** @defaultValue "default" */
@@ -22,7 +23,7 @@ export interface CalibratedAttachOptions extends AttachOptions {
 /**
  * Attaches a fresh adapter of a config.
  *
- * @throws {@link ConfigError} `calibration_missing` where its start looks at data and nothing was found out about them
+ * @throws {@link ConfigError} `start_file_unread` where its start is made of a file; `calibration_missing` where its start looks at data and nothing was found out about them
  */
 export function attachFresh(
   base: PretrainedModel,
@@ -37,8 +38,12 @@ export function attachFresh(
   const { name, seed, calibrated } = start;
   const tables = base.definition.defaultTargets;
   const plan = calibrated?.plan ?? planAdapter(base, config);
-  if (isForModel(plan.method))
-    return { adapter: attachToModel(base, plan, { name, seed }), warnings: plan.warnings };
+  if (isForModel(plan.method)) {
+    const startTensors = calibrated?.startTensors;
+    const path = startFileOf(plan);
+    if (path !== undefined && startTensors === undefined) throw startFileUnread(path);
+    return { adapter: attachToModel(base, plan, { name, seed, startTensors }), warnings: plan.warnings };
+  }
   const calibration = calibrated === undefined ? calibrationOf(plan) : undefined;
   if (calibration !== undefined) throw calibrationMissing(calibration);
   const { report, subject, matches, warnings } = plan;

@@ -3,7 +3,7 @@ import { ConfigError } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import { zeros } from "../base/host-tensor.js";
 import type { PeftConfig } from "../methods/index.js";
-import type { Calibration, Place, Target } from "../methods/method.js";
+import type { Calibration, Place, StartTensors, Target } from "../methods/method.js";
 import type { Module } from "../nn/module.js";
 import type { Observer } from "../nn/observe.js";
 import { Parameter } from "../nn/parameter.js";
@@ -12,6 +12,7 @@ import { tokensOver } from "../nn/stage.js";
 import type { LabelledTokens, PackedBatch, TaskBatch } from "../text/collate.js";
 import { type AdapterPlan, type PeftWarning, planAdapter } from "./adapter-plan.js";
 import { placeAt } from "./adapter-report.js";
+import { readStartTensors } from "./start-tensors.js";
 
 /** A batch that a calibration looks at. */
 export type CalibrationBatch = TaskBatch | PackedBatch;
@@ -28,6 +29,8 @@ export interface Calibrated {
   /** What attaching it will do; absent where data changed the config, and for a method of the model as a whole. */
   readonly plan?: AdapterPlan | undefined;
   readonly found: ReadonlyMap<string, unknown>;
+  /** What the method's `startFile` holds. */
+  readonly startTensors?: StartTensors | undefined;
   readonly warnings: readonly PeftWarning[];
 }
 
@@ -180,7 +183,10 @@ export async function calibrate(
 ): Promise<Calibrated> {
   const plan = planAdapter(base, config);
   const calibration = calibrationOf(plan);
-  if (calibration === undefined) return { config, plan, found: new Map(), warnings: unused(given, config) };
+  if (calibration === undefined) {
+    const startTensors = await readStartTensors(plan);
+    return { config, plan, found: new Map(), startTensors, warnings: unused(given, config) };
+  }
   if (given === undefined) throw calibrationMissing(calibration);
   const batches: CalibrationBatch[] = [];
   for await (const batch of typeof given === "function" ? given() : given) batches.push(batch);

@@ -2,7 +2,7 @@ import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { ConfigError, UnsupportedError } from "../base/errors.js";
 import { Random, textSeed } from "../base/random.js";
 import type { Initialiser } from "../base/fill.js";
-import type { MethodDefinition, ModelScope, SymbolicSize } from "../methods/method.js";
+import type { MethodDefinition, ModelScope, StartTensors, SymbolicSize } from "../methods/method.js";
 import { Parameter } from "../nn/parameter.js";
 import type { Module } from "../nn/module.js";
 import type { Attachment, ModelSite, VirtualTokens } from "../nn/site.js";
@@ -24,6 +24,10 @@ class PromptScope implements ModelScope {
     readonly base: PretrainedModel,
     readonly options: ModelAdapterOptions,
   ) {}
+
+  get startTensors(): StartTensors | undefined {
+    return this.options.startTensors;
+  }
 
   get fromFile(): boolean {
     return this.options.fromFile ?? false;
@@ -78,6 +82,8 @@ export interface ModelAdapterOptions {
   readonly seed: number;
   /** Whether the tensors come from an adapter file. */
   readonly fromFile?: boolean;
+  /** What its start is made of, where the method reads a file for it. */
+  readonly startTensors?: StartTensors | undefined;
 }
 
 /** The tables that virtual tokens hang on: that of the site, by which they are found, and those of other stacks they stand before. */

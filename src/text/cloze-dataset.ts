@@ -7,11 +7,14 @@ import { Dataset } from "./dataset.js";
 import { encodeCloze } from "./encode-cloze.js";
 import type { EncodedExample } from "./encode-example.js";
 import type { Columns, Row } from "./rows.js";
+import { taskIdsOf, type TaskSet, withTasks } from "./task-ids.js";
 
 export interface ClozeEncodingOptions {
   /** Longest example in tokens, with its template; what is over is cut off the texts. @defaultValue 512 */
   readonly maxLength?: number | undefined;
   readonly columns?: Columns | undefined;
+  /** The tasks of the adapter, where rows say which is theirs. */
+  readonly tasks?: TaskSet | undefined;
 }
 
 type Value = Readonly<Record<string, unknown>>;
@@ -97,13 +100,14 @@ function collate(examples: readonly EncodedExample[]): ClozeTaskBatch {
       : {}),
     ...(masked ? { maskPositions: examples.map(({ maskAt }) => maskAt!) } : {}),
     labels: examples.map(({ labels }) => labels[0]!),
+    ...taskIdsOf(examples),
   };
 }
 
 /**
  * Puts rows with labels into the template of a cloze.
  *
- * @throws {@link ConfigError} `cloze` with every fault: columns that no row has, rows without text or label, labels without a word
+ * @throws {@link ConfigError} `cloze` with every fault: columns that no row has, rows without text or label, labels without a word; `task_id`
  * @example
  * const dataset = encodeClozeDataset(rows, model.cloze, { maxLength: 128, columns: { text: "review", label: "score" } });
  */
@@ -112,7 +116,7 @@ export function encodeClozeDataset(
   cloze: Cloze,
   options: ClozeEncodingOptions = {},
 ): Dataset {
-  const { maxLength = 512, columns } = options;
+  const { maxLength = 512, columns, tasks } = options;
   const named = rows.map((row) => renamedColumns(row, columns));
   assertNoClozeFaults([...columnFaults(cloze.columns, columnNames(named)), ...clozeRowFaults(cloze, named)]);
   const labels = labelsOf(cloze);
@@ -121,5 +125,5 @@ export function encodeClozeDataset(
     const label = labels.indexOf(String(labelOf(value)));
     return { source, ...encodeCloze(cloze, values, maxLength), labels: [label], trained: 1 };
   });
-  return new Dataset(examples, 0, collate);
+  return new Dataset(withTasks(examples, rows, { tasks, columns }), 0, collate);
 }

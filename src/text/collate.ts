@@ -1,5 +1,6 @@
 import { ShapeError } from "../base/errors.js";
 import { type EncodedExample, IGNORED } from "./encode-example.js";
+import { taskIdsOf } from "./task-ids.js";
 
 /** Rows of numbers: nested arrays, or typed arrays. */
 export type Rows = readonly (ArrayLike<number> | readonly number[])[];
@@ -260,5 +261,9 @@ function targets(
 
 /** Examples as a batch; rows keep their own lengths. */
 export function collate(examples: readonly EncodedExample[]): Batch & { readonly labels: Rows } {
-  return { inputIds: examples.map(({ inputIds }) => inputIds), labels: examples.map(({ labels }) => labels) };
+  return {
+    inputIds: examples.map(({ inputIds }) => inputIds),
+    labels: examples.map(({ labels }) => labels),
+    ...taskIdsOf(examples),
+  };
 }

@@ -9,6 +9,7 @@ import {
   encodingOptions,
 } from "./encode-example.js";
 import { type Columns, readExamples, type Row } from "./rows.js";
+import { type TaskSet, withTasks } from "./task-ids.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /** Counts of a data set after encoding. */
@@ -69,16 +70,21 @@ export class Dataset {
 /**
  * Encodes rows.
  *
- * @throws {@link ConfigError} `row_shape`, or `nothing_to_train` where no row has a token left that would be learnt
+ * @throws {@link ConfigError} `row_shape`, `task_id`, or `nothing_to_train` where no row has a token left that would be learnt
  */
 export function encodeDataset(
   rows: readonly Row[],
   tokenizer: Tokenizer,
-  options: Partial<EncodingOptions> & { readonly columns?: Columns } = {},
+  options: Partial<EncodingOptions> & {
+    readonly columns?: Columns;
+    /** The tasks of the adapter, where rows say which is theirs. */
+    readonly tasks?: TaskSet | undefined;
+  } = {},
 ): Dataset {
-  const { columns, ...rest } = options;
+  const { columns, tasks, ...rest } = options;
   const settings = readOptions(encodingOptions, rest, { source: "data set" });
-  const encoded = readExamples(rows, columns).map((example) => encodeExample(example, tokenizer, settings));
+  const plain = readExamples(rows, columns).map((example) => encodeExample(example, tokenizer, settings));
+  const encoded = withTasks(plain, rows, { tasks, columns });
   const useful = encoded.filter((example) => example.trained > 0);
   if (useful.length > 0) return new Dataset(useful, encoded.length - useful.length);
   const longest = encoded.reduce(

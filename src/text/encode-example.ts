@@ -33,6 +33,8 @@ export interface EncodedExample {
   readonly labelsApart?: boolean;
   /** Column of the masked token that answers, where the row is a cloze. */
   readonly maskAt?: number | undefined;
+  /** Number of its task, for adapters that have tasks. */
+  readonly taskId?: number;
   /** Tokens that were cut off. */
   readonly truncated: number;
   /** Tokens that are learnt; the first token of a row never is, nothing predicts it. */

@@ -4,12 +4,15 @@ import { Dataset } from "./dataset.js";
 import type { EncodedExample } from "./encode-example.js";
 import { joinMessages } from "./join-messages.js";
 import { type Columns, type Example, readExamples, type Row } from "./rows.js";
+import { type TaskSet, withTasks } from "./task-ids.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 export interface Seq2SeqEncodingOptions {
   /** Longest source and longest answer in tokens; what is over is cut off at the end. @defaultValue 1024 */
   readonly maxLength?: number | undefined;
   readonly columns?: Columns | undefined;
+  /** The tasks of the adapter, where rows say which is theirs. */
+  readonly tasks?: TaskSet | undefined;
 }
 
 /** A text with the token that ends it, also where the tokenizer does not put it there by itself. */
@@ -51,7 +54,7 @@ function encodeOne(
 /**
  * Encodes rows for an encoder with a decoder: the source for the one, the answer as labels for the other, each with its end token.
  *
- * @throws {@link ConfigError} `row_shape` with every row that has no known shape, or a text alone
+ * @throws {@link ConfigError} `row_shape` with every row that has no known shape, or a text alone; `task_id`
  * @example
  * const dataset = encodeSeq2SeqDataset(rows, tokenizer, { maxLength: 512, columns: { prompt: "document", completion: "summary" } });
  */
@@ -60,7 +63,7 @@ export function encodeSeq2SeqDataset(
   tokenizer: Tokenizer,
   options: Seq2SeqEncodingOptions = {},
 ): Dataset {
-  const { maxLength = 1024, columns } = options;
+  const { maxLength = 1024, columns, tasks } = options;
   const examples = readExamples(rows, columns);
   const alone = examples.filter((example) => example.kind === "text").map(({ source }) => source);
   if (alone.length > 0) {
@@ -75,9 +78,8 @@ export function encodeSeq2SeqDataset(
       fields: { rows: alone },
     });
   }
-  return new Dataset(
-    examples.flatMap((example) =>
-      example.kind === "text" ? [] : [encodeOne(example, tokenizer, maxLength)],
-    ),
+  const encoded = examples.flatMap((example) =>
+    example.kind === "text" ? [] : [encodeOne(example, tokenizer, maxLength)],
   );
+  return new Dataset(withTasks(encoded, rows, { tasks, columns }));
 }

@@ -6,6 +6,7 @@ import { encodeTaskExample } from "./encode-task.js";
 import { findLabels, type LabelSet } from "./label-set.js";
 import type { Columns, Row } from "./rows.js";
 import { type LabelledTask, readTaskExamples } from "./task-rows.js";
+import { taskIdsOf, type TaskSet, withTasks } from "./task-ids.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 export interface TaskEncodingOptions {
@@ -15,6 +16,8 @@ export interface TaskEncodingOptions {
   /** Longest example in tokens. @defaultValue 512 */
   readonly maxLength?: number | undefined;
   readonly columns?: Columns | undefined;
+  /** The tasks of the adapter, where rows say which is theirs. */
+  readonly tasks?: TaskSet | undefined;
 }
 
 const COLLATE: Readonly<Record<LabelledTask, (examples: readonly EncodedExample[]) => TaskBatch>> = {
@@ -37,13 +40,14 @@ function inputs(examples: readonly EncodedExample[]): TaskBatch {
   return {
     inputIds: examples.map(({ inputIds }) => inputIds),
     ...(examples.some(({ tokenTypeIds }) => tokenTypeIds !== undefined) ? { tokenTypeIds: types } : {}),
+    ...taskIdsOf(examples),
   };
 }
 
 /**
  * Encodes rows with labels.
  *
- * @throws {@link ConfigError} `row_shape`, `label_unknown`, `label_kind`, or `nothing_to_train`
+ * @throws {@link ConfigError} `row_shape`, `label_unknown`, `label_kind`, `task_id`, or `nothing_to_train`
  * @example
  * const dataset = encodeTaskDataset(rows, tokenizer, { task: "SEQ_CLS", labels: { kind: "single_label_classification", names: ["bad", "good"] } });
  */
@@ -52,10 +56,11 @@ export function encodeTaskDataset(
   tokenizer: Tokenizer,
   options: TaskEncodingOptions,
 ): Dataset {
-  const { task, maxLength = 512, columns } = options;
+  const { task, maxLength = 512, columns, tasks } = options;
   const examples = readTaskExamples(task, rows, columns);
   const labels = options.labels ?? findLabels(examples);
-  const encoded = examples.map((example) => encodeTaskExample(example, tokenizer, labels, maxLength));
+  const plain = examples.map((example) => encodeTaskExample(example, tokenizer, labels, maxLength));
+  const encoded = withTasks(plain, rows, { tasks, columns });
   const useful = encoded.filter(({ trained }) => trained > 0);
   if (useful.length > 0) return new Dataset(useful, encoded.length - useful.length, COLLATE[task]);
   throw new ConfigError({
