@@ -83,9 +83,13 @@ export class ClozeClassifier extends HeadedModel<ClozeBatch, ClassifierOutput> {
    */
   async classify(
     rows: readonly Readonly<Record<string, unknown>>[],
-    options: ForwardOptions & { readonly maxLength?: number } = {},
+    options: ForwardOptions & {
+      readonly maxLength?: number;
+      /** Number of the task of each row, for adapters that have tasks. */
+      readonly taskIds?: readonly number[] | undefined;
+    } = {},
   ): Promise<ClozePrediction[]> {
-    const { maxLength = Infinity, ...rest } = options;
+    const { maxLength = Infinity, taskIds, ...rest } = options;
     const { cloze, labels } = this;
     const encoded = rows.map((row, i) => {
       const values = readClozeValues(cloze, row);
@@ -97,6 +101,7 @@ export class ClozeClassifier extends HeadedModel<ClozeBatch, ClassifierOutput> {
       {
         inputIds: encoded.map(({ inputIds }) => inputIds),
         tokenTypeIds: encoded.map(({ inputIds, tokenTypeIds }) => tokenTypeIds ?? inputIds.map(() => 0)),
+        taskIds,
         ...(masked ? { maskPositions: encoded.map(({ maskAt }) => maskAt!) } : {}),
       },
       rest,

@@ -10,6 +10,7 @@ import type { Dataset } from "../text/dataset.js";
 import { frame } from "../text/encode-task.js";
 import type { Columns, Row } from "../text/rows.js";
 import { encodeTaskDataset } from "../text/task-dataset.js";
+import type { TaskSet } from "../text/task-ids.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 
 /** A model that labels texts, parts of them, or finds answers in them. */
@@ -21,13 +22,19 @@ export const isLabelling = (base: PretrainedModel): base is LabellingModel =>
   base instanceof QuestionAnswerer ||
   base instanceof ClozeClassifier;
 
+export interface LabellingOptions {
+  readonly maxLength: number;
+  /** The task of a text, for adapters that have tasks. */
+  readonly taskIds: readonly number[] | undefined;
+}
+
 type Tokens = Parameters<SequenceClassifier["forward"]>[0];
 
 /** A text, or a question and a text, as a batch of one. */
 function encode(
   tokenizer: Tokenizer,
   texts: readonly string[],
-  maxLength: number,
+  { maxLength, taskIds }: LabellingOptions,
 ): Tokens & { start: number } {
   const pieces = texts.map((text) => tokenizer.encode(text, { addSpecialTokens: false }));
   const { inputIds, tokenTypeIds, starts } = frame(
@@ -37,7 +44,7 @@ function encode(
     maxLength,
     texts.length > 1 ? 1 : undefined,
   );
-  return { inputIds: [inputIds], tokenTypeIds: [tokenTypeIds], start: starts[texts.length - 1]! };
+  return { inputIds: [inputIds], tokenTypeIds: [tokenTypeIds], taskIds, start: starts[texts.length - 1]! };
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
@@ -50,7 +57,7 @@ function softmax(scores: readonly number[]): number[] {
 }
 
 /** What a cloze says of a text. */
-async function findWord(model: ClozeClassifier, text: string, maxLength: number): Promise<string> {
+async function findWord(model: ClozeClassifier, text: string, options: LabellingOptions): Promise<string> {
   const [column, other] = model.cloze.columns;
   if (other !== undefined) {
     throw new ConfigError({
@@ -60,7 +67,7 @@ async function findWord(model: ClozeClassifier, text: string, maxLength: number)
       fields: { columns: model.cloze.columns },
     });
   }
-  const [answer] = await model.classify([{ [column!]: text }], { maxLength });
+  const [answer] = await model.classify([{ [column!]: text }], options);
   return `${answer!.label}  ${percent(answer!.probability)}`;
 }
 
@@ -98,6 +105,7 @@ async function answer(
   const { startLogits, endLogits } = await model.forward({
     inputIds: tokens.inputIds,
     tokenTypeIds: tokens.tokenTypeIds,
+    taskIds: tokens.taskIds,
   });
   const ids = Array.from(tokens.inputIds[0]!);
   const pairs = ids.flatMap((_, i) => [startLogits.data[i]!, endLogits.data[i]!]);
@@ -110,12 +118,12 @@ export async function predictText(
   base: LabellingModel,
   tokenizer: Tokenizer,
   text: string,
-  { question, maxLength }: { readonly question: string | undefined; readonly maxLength: number },
+  { question, ...options }: LabellingOptions & { readonly question: string | undefined },
 ): Promise<string> {
-  if (base instanceof ClozeClassifier) return findWord(base, text, maxLength);
-  if (base instanceof SequenceClassifier) return classify(base, encode(tokenizer, [text], maxLength));
-  if (base instanceof TokenClassifier) return tag(base, tokenizer, encode(tokenizer, [text], maxLength));
-  if (question !== undefined) return answer(base, tokenizer, encode(tokenizer, [question, text], maxLength));
+  if (base instanceof ClozeClassifier) return findWord(base, text, options);
+  if (base instanceof SequenceClassifier) return classify(base, encode(tokenizer, [text], options));
+  if (base instanceof TokenClassifier) return tag(base, tokenizer, encode(tokenizer, [text], options));
+  if (question !== undefined) return answer(base, tokenizer, encode(tokenizer, [question, text], options));
   throw new ConfigError({
     code: "option_missing",
     summary: `${base.name} finds answers, and no question was given.`,
@@ -128,7 +136,11 @@ export function labelledDataset(
   base: LabellingModel,
   tokenizer: Tokenizer,
   rows: readonly Row[],
-  options: { readonly maxLength: number; readonly columns: Columns },
+  options: {
+    readonly maxLength: number;
+    readonly columns: Columns;
+    readonly tasks: TaskSet | undefined;
+  },
 ): Dataset {
   if (base instanceof ClozeClassifier) return encodeClozeDataset(rows, base.cloze, options);
   const regression = base instanceof SequenceClassifier && base.labels.length === 1;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { PretrainedModel } from "../auto/pretrained-model.js";
 import { ConfigError } from "../base/errors.js";
 import { optionalText } from "../base/option.js";
+import { suggest } from "../base/suggest.js";
 import type { OutputFolder } from "../files/folder.js";
 import { resolveModel } from "../files/hub.js";
 import { readJsonObject } from "../files/json-file.js";
@@ -68,7 +69,7 @@ export function askedTasks(
   throw new ConfigError({
     code: "task_id",
     summary: `--task-id: ${found}.`,
-    fixes: [`--task-id ${tasks.names?.[0] ?? 0}`],
+    fixes: [`--task-id ${suggest(asked ?? "", [...(tasks.names ?? [])])[0] ?? tasks.names?.[0] ?? 0}`],
     fields: { asked, tasks },
   });
 }

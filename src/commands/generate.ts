@@ -5,6 +5,7 @@ import { readOptions } from "../base/read-options.js";
 import { arithmetic } from "../cli/arithmetic.js";
 import { chat, promptTokens, streamAnswer, tokenizerOf } from "../cli/chat.js";
 import { openLanguageModel } from "../cli/open-model.js";
+import { askedTasks, taskIdOption, tasksOf } from "../cli/task-names.js";
 import type { Arithmetic } from "../nn/runner.js";
 import { defineCommand } from "./command.js";
 
@@ -13,6 +14,7 @@ const options = {
   adapter: optionalText({ doc: "Adapter folder to use with the model.", placeholder: "<folder>" }),
   system: optionalText({ doc: "System message of the conversation." }),
   stop: optionalText({ doc: "Ends an answer where this text appears." }),
+  taskId: taskIdOption,
   arithmetic,
   raw: flag({ default: false, doc: "Continues the text as it is, without the chat template." }),
   ...quantisationOptions,
@@ -35,7 +37,7 @@ export const generate = defineCommand({
       fix: "peft generate --help",
     });
     const [name = "", ...prompts] = args;
-    const { adapter, system, stop, raw } = settings;
+    const { adapter, system, stop, raw, taskId } = settings;
     const sampling = Object.fromEntries(
       Object.entries(settings).filter(([key]) => Object.hasOwn(generationOptions, key)),
     );
@@ -48,7 +50,8 @@ export const generate = defineCommand({
     const { base } = await openLanguageModel(name, adapter, opening);
     try {
       tokenizerOf(base);
-      const wishes = { ...sampling, signal, ...(stop === undefined ? {} : { stop: [stop] }) };
+      const taskIds = askedTasks(taskId, await tasksOf(base, adapter), Math.max(prompts.length, 1));
+      const wishes = { ...sampling, taskIds, signal, ...(stop === undefined ? {} : { stop: [stop] }) };
       const before = system === undefined ? [] : [{ role: "system", content: system }];
       const tokens = prompts.map((content) =>
         promptTokens(base, [...before, { role: "user", content }], raw),

@@ -12,8 +12,10 @@ import type { Arithmetic } from "../nn/runner.js";
 import { isLabelling, labelledDataset, predictText } from "../cli/label-texts.js";
 import { openModel } from "../cli/open-model.js";
 import { columns } from "../cli/run-settings.js";
+import { askedTasks, taskIdOption, tasksOf } from "../cli/task-names.js";
 import { readRows } from "../files/data-file.js";
 import { clozeOptions } from "../text/cloze-options.js";
+import { withTask } from "../text/task-ids.js";
 import { evaluate } from "../train/train.js";
 import { defineCommand } from "./command.js";
 
@@ -21,6 +23,7 @@ const options = {
   adapter: optionalText({ doc: "Adapter folder to use with the model.", placeholder: "<folder>" }),
   dataset: optionalText({ doc: "Rows with labels, to measure the model on.", placeholder: "<file>" }),
   question: optionalText({ doc: "What is asked of each text, for models that find answers." }),
+  taskId: taskIdOption,
   maxLength: integer({ default: 512, min: 2, doc: "Longest text in tokens; what is over is cut off." }),
   columns,
   ...clozeOptions,
@@ -92,15 +95,19 @@ export const predict = defineCommand({
           fields: { model: base.name },
         });
       }
-      const { question, dataset: file, columns: named } = settings;
+      const { question, dataset: file, columns: named, taskId } = settings;
       const maxLength = Math.min(settings.maxLength, base.contextLength);
+      const tasks = await tasksOf(base, settings.adapter);
+      // Rows of a data set say their tasks themselves.
+      const taskIds = texts.length > 0 || taskId !== undefined ? askedTasks(taskId, tasks, 1) : undefined;
       for (const text of texts) {
-        const said = await predictText(base, tokenizer, text, { question, maxLength });
+        const said = await predictText(base, tokenizer, text, { question, maxLength, taskIds });
         terminal.line(texts.length === 1 ? said : `${said}  ${text}`);
       }
       if (file !== undefined) {
         const rows = await readRows(dataPath(file));
-        const dataset = labelledDataset(base, tokenizer, rows, { maxLength, columns: named });
+        const asked = taskIds === undefined ? rows : rows.map((row) => withTask(row, taskIds[0]!, named));
+        const dataset = labelledDataset(base, tokenizer, asked, { maxLength, columns: named, tasks });
         const { loss, metrics } = await evaluate(base, dataset, settings.batchSize);
         terminal.line(`rows ${dataset.length}  loss ${loss.toFixed(4)}`);
         for (const [measure, value] of Object.entries(metrics))

@@ -130,8 +130,10 @@ export const train = defineCommand({
         signal,
         profiler: profile?.profiler,
       });
+      const { tasks } = data;
+      const asked = tasks === undefined || tasks.count === 1 ? "" : ` --task-id ${tasks.names?.[0] ?? 0}`;
       terminal.line(
-        `saved: ${folder.path}   (use it: peft ${useCommand(base)} ${name} --adapter ${folder.path})`,
+        `saved: ${folder.path}   (use it: peft ${useCommand(base)} ${name} --adapter ${folder.path}${asked})`,
       );
       return verification === undefined || passes(verification, events) ? 0 : 1;
     } finally {

@@ -3,7 +3,7 @@ import { firstFew } from "../base/first-few.js";
 import type { HubFile } from "./hub-download.js";
 
 const SMALL =
-  /^(config|generation_config|adapter_config|head_config|labels|cloze|tokenizer|tokenizer_config|special_tokens_map|chat_template)\.json$|^chat_template\.jinja$/;
+  /^(config|generation_config|adapter_config|head_config|labels|tasks|cloze|tokenizer|tokenizer_config|special_tokens_map|chat_template)\.json$|^chat_template\.jinja$/;
 
 const WEIGHTS = /^(model|adapter_model)(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$/;
 

@@ -11,7 +11,7 @@ export interface TaskSet {
   readonly names?: readonly string[] | undefined;
 }
 
-const COLUMNS = ["task_id", "task_ids"];
+const COLUMNS = ["task_id", "task_ids"] as const;
 
 /** What a row says of its task: a number or a name in the column `task_id`, or in one that stands for it. */
 function taskOf({ value }: Row, columns: Columns): unknown {
@@ -51,6 +51,10 @@ export function findTasks(rows: readonly Row[], count: number, columns: Columns 
   });
 }
 
+/** A row of a task, unless it says one itself. */
+export const withTask = (row: Row, task: number, columns: Columns = {}): Row =>
+  isMissing(taskOf(row, columns)) ? { ...row, value: { ...row.value, [COLUMNS[0]]: task } } : row;
+
 /** The number of a task that is said as a number or a name; a text with what is wrong where there is none. */
 export function taskNumber(task: unknown, { count, names }: TaskSet): number | string {
   const number = wholeNumber(task);
@@ -60,7 +64,7 @@ export function taskNumber(task: unknown, { count, names }: TaskSet): number | s
   if (names === undefined) return `${shown} is none of the tasks 0 to ${count - 1}`;
   // Where names are known, a number is still a number.
   if (number !== undefined && number >= 0 && number < names.length) return number;
-  const [near] = suggest(String(task), [...names]);
+  const [near] = number === undefined ? suggest(String(task), [...names]) : [];
   return `${shown} is none of the tasks ${names.join(", ")}${near === undefined ? "" : ` (${near}?)`}`;
 }
 
