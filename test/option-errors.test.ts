@@ -274,6 +274,9 @@ describe("a bad value of an option that is no method's: the option, the value, w
       stop  7 is not a text  fix: leave --stop out
       stop  [-1] is not a text  fix: leave --stop out
       stop  {"bad":0} is not a text  fix: leave --stop out
+      taskId  7 is not a text  fix: leave --task-id out
+      taskId  [-1] is not a text  fix: leave --task-id out
+      taskId  {"bad":0} is not a text  fix: leave --task-id out
       raw  "no such word" is not true or false  fix: --no-raw
       raw  7 is not true or false  fix: --no-raw"
     `);
