@@ -1,6 +1,7 @@
 import { CheckpointError, type Fact } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../base/half.js";
+import type { LargeBuffers } from "../base/large-buffer.js";
 import { Slab } from "../base/slab.js";
 import { suggest } from "../base/suggest.js";
 import type { Checkpoint } from "../files/checkpoint.js";
@@ -55,6 +56,8 @@ export interface LoadedWeights {
 export interface LoadOptions {
   readonly dtype: WeightDType;
   readonly bfloat16Inputs: boolean;
+  /** Where decoded weights are kept. */
+  readonly buffers: LargeBuffers;
   /** The name that the body usually has in checkpoints of models with a head. */
   readonly bodyPrefix: string;
   /** Whether the head may be absent, since it is about to be trained. */
@@ -92,7 +95,7 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
   const missing: string[] = [];
   const misshapen: string[] = [];
   const fresh: Parameter[] = [];
-  const slab = new Slab();
+  const slab = new Slab(options.buffers);
   const places = linearPlaces(root);
   const mayBeFresh = (name: string): boolean =>
     options.freshHead && (root.headNames.includes(name.split(".")[0]!) || /(^|\.)pooler\./.test(name));
@@ -131,7 +134,8 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
         : undefined;
     const load = (): HostTensor => {
       if (decode === undefined) return convertTensor(checkpoint.read(name), target);
-      const data = slab.take(parameter.size);
+      const { buffer, byteOffset } = slab.take(4 * parameter.size);
+      const data = new Float32Array(buffer, byteOffset, parameter.size);
       decode(data);
       return hostTensor("float32", parameter.shape, data);
     };

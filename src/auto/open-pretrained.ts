@@ -1,4 +1,5 @@
 import { ConfigError, OutOfMemoryError } from "../base/errors.js";
+import { largeBuffers } from "../base/large-buffer.js";
 import { suggest } from "../base/suggest.js";
 import { type Checkpoint, openCheckpoint } from "../files/checkpoint.js";
 import { resolveModel } from "../files/hub.js";
@@ -154,6 +155,7 @@ async function openParts(
     dtype,
     quantise: format && { format, whole: definition.wholeLinears },
     bfloat16Inputs: engine.capabilities.bfloat16Inputs,
+    buffers: largeBuffers(engine.capabilities),
     bodyPrefix: definition.prefix,
     freshHead: !hasTrainedHead(task),
   });

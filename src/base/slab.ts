@@ -1,22 +1,23 @@
+import type { LargeBuffers } from "./large-buffer.js";
+
 const BYTES = 64 * 2 ** 20;
 
-/**
- * Hands out float32 memory from few large blocks, for arrays that live as long as each other. The engine collects garbage whenever
- * much memory outside its heap is asked for, so hundreds of large arrays would cost dozens of collections.
- */
+/** Hands out memory from few large blocks, for arrays that live as long as each other. */
 export class Slab {
   #block = new ArrayBuffer(0);
   #used = 0;
 
-  take(count: number): Float32Array {
-    const bytes = 4 * count;
+  constructor(readonly buffers: LargeBuffers) {}
+
+  /** So many bytes, of which nothing was read yet. */
+  take(bytes: number): { readonly buffer: ArrayBuffer; readonly byteOffset: number } {
     if (this.#used + bytes > this.#block.byteLength) {
-      this.#block = new ArrayBuffer(Math.max(BYTES, bytes));
+      this.#block = this.buffers(Math.max(BYTES, bytes));
       this.#used = 0;
     }
-    const array = new Float32Array(this.#block, this.#used, count);
+    const byteOffset = this.#used;
     // Vector instructions read aligned memory faster.
     this.#used += Math.ceil(bytes / 64) * 64;
-    return array;
+    return { buffer: this.#block, byteOffset };
   }
 }

@@ -5,6 +5,7 @@ import { CLOZE_FILE, readClozeFile } from "../auto/auto-cloze.js";
 import { findModel } from "../auto/open-pretrained.js";
 import { buildModel, taskOfCheckpoint } from "../models/model.js";
 import { loadWeights } from "../auto/load-weights.js";
+import { countedBuffer } from "../base/large-buffer.js";
 import { integer, type Options, optionalText } from "../base/option.js";
 import { readOptions } from "../base/read-options.js";
 import { toSnakeCase } from "../base/spelling.js";
@@ -48,6 +49,7 @@ async function inspectModel(name: string, terminal: Terminal): Promise<void> {
     const { unexpected } = loadWeights(module, checkpoint, {
       dtype: "auto",
       bfloat16Inputs: true,
+      buffers: countedBuffer,
       bodyPrefix: definition.prefix,
       freshHead: true,
     });

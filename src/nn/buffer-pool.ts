@@ -1,4 +1,5 @@
 import { BYTES_PER_ELEMENT, type DType } from "../base/tensor-type.js";
+import { countDropped, countedBuffer, type LargeBuffers } from "../base/large-buffer.js";
 import { elementCount, type HostTensor, viewData } from "../base/host-tensor.js";
 
 const ALIGNMENT = 4096;
@@ -17,6 +18,8 @@ export class BufferPool {
   held = 0;
   /** Bytes that are not exceeded while free blocks can be let go. */
   limit = Infinity;
+
+  constructor(readonly buffers: LargeBuffers = countedBuffer) {}
 
   acquire(dtype: DType, dims: readonly number[]): HostTensor {
     const count = elementCount(dims);
@@ -50,14 +53,23 @@ export class BufferPool {
 
   #allocate(bytes: number): ArrayBuffer {
     // Batches of another size leave blocks that nothing fits any more: as much as comes is let go, the largest first.
-    for (let freed = 0; freed < bytes && this.held - this.inUse > this.inUse + bytes;) {
-      const block = this.#free.pop()!;
-      freed += block.byteLength;
-      this.held -= block.byteLength;
-    }
-    while (this.held + bytes > this.limit && this.#free.length > 0) this.held -= this.#free.pop()!.byteLength;
+    const before = this.held;
+    for (let freed = 0; freed < bytes && this.held - this.inUse > this.inUse + bytes;) freed += this.#drop();
+    while (this.held + bytes > this.limit && this.#free.length > 0) this.#drop();
+    this.#count(before - this.held);
     this.held += bytes;
-    return new ArrayBuffer(bytes);
+    return this.buffers(bytes);
+  }
+
+  /** Lets go of the largest free block. */
+  #drop(): number {
+    const { byteLength } = this.#free.pop()!;
+    this.held -= byteLength;
+    return byteLength;
+  }
+
+  #count(bytes: number): void {
+    if (this.buffers !== countedBuffer) countDropped(bytes);
   }
 
   /** Takes a tensor back; its elements must not be used again. */
@@ -71,8 +83,9 @@ export class BufferPool {
 
   /** Lets go of everything that is not handed out. */
   trim(): void {
-    for (const block of this.#free) this.held -= block.byteLength;
-    this.#free = [];
+    const before = this.held;
+    while (this.#free.length > 0) this.#drop();
+    this.#count(before - this.held);
   }
 }
 

@@ -1,3 +1,4 @@
+import { largeBuffers } from "../base/large-buffer.js";
 import type { Engine } from "../runtime/engine.js";
 import { residentBytes } from "../runtime/memory.js";
 import type { ActivationPolicy } from "./activation-policy.js";
@@ -28,7 +29,7 @@ export interface RunnerOptions {
 /** Runs the stages of a model forward and backward, sharing compiled graphs between layers and memory between steps. */
 export class Runner {
   readonly sessions: SessionCache;
-  readonly pool = new BufferPool();
+  readonly pool: BufferPool;
   readonly attention: AttentionRunner;
   readonly weights: LentWeights;
   /** What was decided about activations in the last step with gradients. */
@@ -50,6 +51,7 @@ export class Runner {
     readonly options: RunnerOptions = {},
   ) {
     this.sessions = new SessionCache(engine);
+    this.pool = new BufferPool(largeBuffers(engine.capabilities));
     this.weights = new LentWeights(this.pool, options.memoryBytes === undefined);
     this.attention = new AttentionRunner(this.sessions, this.pool);
   }

@@ -92,7 +92,7 @@ test("a lowered graph names its results, shares constants, and copies what is as
   const model = decode(
     lowerGraph(
       { name: "g", inputs: [x], outputs: [y, y, x] },
-      { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true },
+      { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true, sharedMemory: true },
     ),
   ) as unknown as { graph: { node: { op_type: string; output: string[] }[]; initializer: unknown[] } };
   expect(model.graph.node.map(({ op_type, output }) => [op_type, output[0]!.replace(/.*\//, "")])).toEqual([

@@ -6,6 +6,8 @@ export interface EngineCapabilities {
   readonly fusedMatMul: boolean;
   /** Takes bfloat16 tensors as graph inputs. */
   readonly bfloat16Inputs: boolean;
+  /** Reads and writes shared memory (`SharedArrayBuffer`) in place. */
+  readonly sharedMemory: boolean;
   /** Runs without blocking the event loop and can be stopped by a signal. */
   readonly asynchronous: boolean;
 }

@@ -199,7 +199,7 @@ export async function createNativeEngine(options: EngineOptions = {}): Promise<E
   const open = new Set<Session>();
   return {
     name: "ort-native",
-    capabilities: { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true },
+    capabilities: { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true, sharedMemory: true },
     async compile(
       model: Uint8Array,
       { name = "graph", prepack = false, profilePrefix }: CompileOptions = {},

@@ -56,7 +56,7 @@ export async function createNodeEngine(options: EngineOptions = {}): Promise<Eng
   const open = new Set<Session>();
   return {
     name: "ort-node",
-    capabilities: { fusedMatMul: true, bfloat16Inputs: false, asynchronous: false },
+    capabilities: { fusedMatMul: true, bfloat16Inputs: false, asynchronous: false, sharedMemory: false },
     async compile(
       model: Uint8Array,
       { name = "graph", prepack = false, profilePrefix }: CompileOptions = {},
