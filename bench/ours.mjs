@@ -1,7 +1,7 @@
 // Measures one workload of peft.js in a process of its own and prints a line of JSON.
-//   node bench/ours.mjs WORKLOAD MODEL DATA STEPS [float32|int8|limited]
+//   node bench/ours.mjs WORKLOAD MODEL DATA STEPS [float32|int8|limited] [PROFILE_FOLDER]
 // WORKLOAD: chat, generate, full (4 rows of 512 tokens, all supervised), or rows×length of the same kind, such as 8x1024.
-// limited: float32 under a memory limit of 800 MiB.
+// limited: float32 under a memory limit of 800 MiB. With a folder, all of it is profiled: tables, and a trace in that folder.
 import {
   AdamW,
   AutoModelForCausalLM,
@@ -11,15 +11,23 @@ import {
   getPeftModel,
   readRows,
 } from "../dist/index.js";
-import { matmulPeak } from "../dist/nn/matmul-peak.js";
+import { startProfile } from "../dist/cli/profile.js";
+import { processTerminal } from "../dist/cli/terminal.js";
+import { openOutputFolder } from "../dist/files/folder.js";
+import { addFlops, idealSeconds, NO_FLOPS } from "../dist/nn/flops.js";
+import { matmulPeaks } from "../dist/nn/matmul-peak.js";
 import { Profiler } from "../dist/nn/profiler.js";
-import { peakResidentBytes } from "../dist/runtime/memory.js";
+import { peakResidentBytes, residentBytes } from "../dist/runtime/memory.js";
+import { readBandwidth } from "./bandwidth.mjs";
 
-const [workload, modelPath, dataPath, stepsText, mode = "float32"] = process.argv.slice(2);
+const [workload, modelPath, dataPath, stepsText, mode = "float32", profileFolder] = process.argv.slice(2);
 const steps = Number(stepsText);
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
-const sinceStart = () => process.uptime();
 const [rows, length] = workload === "full" ? [4, 512] : workload.split("x").map(Number);
+
+const memory = [];
+const watch = setInterval(() => memory.push([process.uptime(), residentBytes()]), 50);
+watch.unref();
 
 const model = await AutoModelForCausalLM.fromPretrained(modelPath, {
   arithmetic: mode === "int8" ? "int8" : "float32",
@@ -36,14 +44,22 @@ const stream = dataset.examples.flatMap(({ inputIds }) => inputIds);
 const rowOf = (i, size = 512) =>
   Array.from({ length: size }, (_, t) => stream[(i * size + t) % stream.length]);
 
-function batches() {
-  if (workload === "chat") {
-    return Array.from({ length: steps }, (_, i) =>
-      collate(dataset.examples.slice((4 * i) % 80, ((4 * i) % 80) + 4)),
-    );
-  }
-  const inputIds = Array.from({ length: rows }, (_, i) => rowOf(i, length));
-  return Array.from({ length: steps }, () => ({ inputIds, labels: inputIds }));
+function batchOf(i) {
+  if (workload === "chat") return collate(dataset.examples.slice((4 * i) % 80, ((4 * i) % 80) + 4));
+  const inputIds = Array.from({ length: rows }, (_, row) => rowOf(row, length));
+  return { inputIds, labels: inputIds };
+}
+
+/** What `work` spends its time on, part by part, and its seconds and operations as a whole. */
+async function profiled(work) {
+  const profiler = new Profiler();
+  model.runner.sessions.profiler = profiler;
+  const began = performance.now();
+  await work();
+  const seconds = (performance.now() - began) / 1000;
+  model.runner.sessions.profiler = undefined;
+  const parts = profiler.table();
+  return { seconds, parts, flops: parts.reduce((sum, { flops }) => addFlops(sum, flops), NO_FLOPS) };
 }
 
 async function generation() {
@@ -61,32 +77,71 @@ async function generation() {
     const first = await timed(prompt.slice(0, 32), 1);
     decode.push(64 / ((await timed(prompt.slice(0, 32), 65)) - first));
   }
-  return { prefill: median(prefill), decode: median(decode), peakBytes: peakResidentBytes() };
+  const peakBytes = peakResidentBytes();
+  const { parts, flops } = await profiled(() => timed(prompt, 1));
+  const one = await profiled(() => timed(prompt.slice(0, 32), 1));
+  const many = await profiled(() => timed(prompt.slice(0, 32), 65));
+  const read = ({ parts: list }) => list.reduce((sum, { bytes }) => sum + bytes, 0);
+  const peaks = await matmulPeaks(model.engine);
+  const bandwidth = await readBandwidth(model.engine);
+  return {
+    prefill: median(prefill),
+    decode: median(decode),
+    peakBytes,
+    prefillShare: (idealSeconds(flops, peaks) * median(prefill)) / 512,
+    decodeShare: (((read(many) - read(one)) / 64) * median(decode)) / bandwidth,
+    peaks,
+    bandwidth,
+    parts,
+    memory,
+  };
 }
 
 async function training() {
   const optimizer = new AdamW(adapted.trainableParameters(), { learningRate: 2e-4 });
-  const profiler = new Profiler();
-  const rates = [];
-  const flopRates = [];
   let firstStepSeconds;
-  for (const batch of batches()) {
-    model.runner.sessions.profiler = profiler;
-    const known = profiler.spans.length;
-    const began = performance.now();
+  const step = async (batch) => {
     const { tokens } = await adapted.backward(batch);
     await optimizer.step();
     optimizer.zeroGrad();
-    const seconds = (performance.now() - began) / 1000;
-    firstStepSeconds ??= sinceStart();
-    rates.push(tokens / seconds);
-    flopRates.push(profiler.spans.slice(known).reduce((sum, { flops }) => sum + flops, 0) / seconds);
+    firstStepSeconds ??= process.uptime();
+    return tokens;
+  };
+  const rates = [];
+  const held = [];
+  for (let i = 0; i < steps; i += 1) {
+    const began = performance.now();
+    const tokens = await step(batchOf(i));
+    rates.push(tokens / ((performance.now() - began) / 1000));
+    held.push(model.runner.pool.held);
   }
   const peakBytes = peakResidentBytes();
-  const later = (list) => median(list.length > 1 ? list.slice(1) : list);
-  const peakShare = later(flopRates) / (await matmulPeak(model.engine));
-  return { tokensPerSecond: later(rates), firstStepSeconds, peakBytes, peakShare };
+  // Batches of one shape need what the second step needed, and nothing more.
+  if (workload !== "chat" && held.slice(2).some((bytes) => bytes > held[1]))
+    throw new Error(`buffers grew after step 2: ${held.join(", ")} bytes`);
+  const later = median(rates.length > 1 ? rates.slice(1) : rates);
+  let tokens;
+  const { parts, flops } = await profiled(async () => (tokens = await step(batchOf(steps - 1))));
+  const peaks = await matmulPeaks(model.engine);
+  return {
+    tokensPerSecond: later,
+    firstStepSeconds,
+    peakBytes,
+    peakShare: (idealSeconds(flops, peaks) * later) / tokens,
+    peaks,
+    bandwidth: await readBandwidth(model.engine),
+    parts,
+    memory,
+  };
 }
 
-console.log(JSON.stringify(await (workload === "generate" ? generation() : training())));
-await model.close();
+const measure = workload === "generate" ? generation : training;
+if (profileFolder === undefined) {
+  console.log(JSON.stringify(await measure()));
+  await model.close();
+} else {
+  const profile = await startProfile(model);
+  await measure();
+  await model.close();
+  await profile.report(processTerminal(), await openOutputFolder(profileFolder));
+}

@@ -1,5 +1,7 @@
 // Tables and a page from what bench/run.mjs measured.
 
+const percent = (value) => `${(100 * value).toFixed(0)} %`;
+
 const MEASURES = {
   tokensPerSecond: { title: "training, tokens/s", more: true, show: (value) => value.toFixed(0) },
   prefill: { title: "prefill, tokens/s", more: true, show: (value) => value.toFixed(0) },
@@ -11,9 +13,15 @@ const MEASURES = {
   },
   peakBytes: { title: "peak memory, MiB", more: false, show: (value) => (value / 2 ** 20).toFixed(0) },
   peakShare: {
-    title: "share of the machine's float32 peak",
+    title: "share of the machine's peak for the numbers multiplied",
     more: true,
-    show: (value) => `${(100 * value).toFixed(0)} %`,
+    show: (value) => percent(value),
+  },
+  prefillShare: { title: "prefill, share of that peak", more: true, show: (value) => percent(value) },
+  decodeShare: {
+    title: "decode, share of the machine's reading speed",
+    more: true,
+    show: (value) => percent(value),
   },
 };
 
@@ -106,6 +114,88 @@ function curve(points, title, key, show) {
   return `<figure><figcaption>${escape(title)}</figcaption><svg viewBox="0 0 ${width} ${height}" width="${width}"><polyline points="${path}"/>${marks.join("")}</svg></figure>`;
 }
 
+/** The last result of each of our modes that has `key`. */
+const ownResults = (byName, key) =>
+  Object.entries(byName).flatMap(([name, runs]) =>
+    runs.at(-1)[key] === undefined ? [] : [[name, runs.at(-1)]],
+  );
+
+const operations = ({ float32, int8 }) => float32 + int8;
+
+/** Where the time of one step goes. */
+function partsTable(name, { parts, peaks }) {
+  const all = parts.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const rows = parts
+    .filter(({ milliseconds }) => milliseconds > all / 200)
+    .map(({ name: part, milliseconds, flops }) => {
+      const ideal = 1000 * (flops.float32 / peaks.float32 + flops.int8 / peaks.int8);
+      const rate = operations(flops) / milliseconds / 1e6;
+      return `<tr><td>${escape(part)}</td><td class="bar"><div class="ours" style="width:${((100 * milliseconds) / parts[0].milliseconds).toFixed(1)}%"></div></td><td class="number">${milliseconds.toFixed(0)}</td><td class="number">${percent(milliseconds / all)}</td><td class="number">${rate > 0 ? rate.toFixed(0) : ""}</td><td class="number">${rate > 0 ? percent(ideal / milliseconds) : ""}</td></tr>`;
+    });
+  return `<table><caption>${escape(name)}: where the time goes <small>(peak ${(peaks.float32 / 1e9).toFixed(0)} GFLOP/s in float32, ${(peaks.int8 / 1e9).toFixed(0)} in 8 bits)</small></caption>
+<thead><tr><th>part and pass</th><th></th><th>ms</th><th>share</th><th>GFLOP/s</th><th>of peak</th></tr></thead><tbody>${rows.join("\n")}</tbody></table>`;
+}
+
+/** Operations a second of the parts by operations a byte, under the roof of the machine; both axes logarithmic. */
+function roofline(name, { parts, peaks, bandwidth }) {
+  const points = parts
+    .filter(({ flops, bytes, milliseconds }) => operations(flops) > 0 && bytes > 0 && milliseconds > 1)
+    .map(({ name: part, flops, bytes, milliseconds }) => ({
+      part,
+      x: operations(flops) / bytes,
+      y: operations(flops) / (milliseconds / 1000),
+    }));
+  if (points.length === 0) return "";
+  const roof = parts.some(({ flops }) => flops.int8 > 0) ? peaks.int8 : peaks.float32;
+  const [width, height, margin] = [420, 260, 40];
+  const [lowX, highX] = [
+    Math.min(0.25, ...points.map(({ x }) => x)),
+    Math.max(1000, ...points.map(({ x }) => x)),
+  ];
+  const [lowY, highY] = [Math.min(1e9, ...points.map(({ y }) => y)), roof * 1.3];
+  const along = (low, high, size) => (value) =>
+    margin + (Math.log(value / low) / Math.log(high / low)) * (size - 2 * margin);
+  const [px, across] = [along(lowX, highX, width), along(lowY, highY, height)];
+  const py = (value) => height - across(value);
+  const ridge = roof / bandwidth;
+  const start = Math.max(lowX, lowY / bandwidth);
+  const line = [
+    [start, start * bandwidth],
+    ...(ridge < highX ? [[ridge, roof]] : []),
+    [highX, Math.min(roof, highX * bandwidth)],
+  ]
+    .map(([x, y]) => `${px(x).toFixed(0)},${py(y).toFixed(0)}`)
+    .join(" ");
+  const dots = points.map(
+    ({ part, x, y }) =>
+      `<circle cx="${px(x).toFixed(0)}" cy="${py(y).toFixed(0)}" r="3"><title>${escape(part)}: ${(y / 1e9).toFixed(0)} GFLOP/s, ${x.toFixed(1)} operations a byte</title></circle>`,
+  );
+  return `<figure><figcaption>${escape(name)}: parts under the roof</figcaption><svg viewBox="0 0 ${width} ${height}" width="${width}"><polyline points="${line}"/>${dots.join("")}
+<text x="${width - margin}" y="${(py(roof) - 6).toFixed(0)}" text-anchor="end">${(roof / 1e9).toFixed(0)} GFLOP/s</text><text x="${margin}" y="${height - 8}">operations a byte, ${lowX.toFixed(2)} to ${highX.toFixed(0)}; reading ${(bandwidth / 1e9).toFixed(0)} GB/s</text></svg></figure>`;
+}
+
+/** Resident memory from the start of the process to its end. */
+function memoryCurve(name, { memory }) {
+  const [width, height, margin] = [420, 220, 40];
+  const last = memory.at(-1)[0];
+  const most = Math.max(...memory.map(([, bytes]) => bytes));
+  const path = memory.map(
+    ([time, bytes]) =>
+      `${(margin + (time / last) * (width - 2 * margin)).toFixed(1)},${(height - margin - (bytes / most) * (height - 2 * margin)).toFixed(1)}`,
+  );
+  return `<figure><figcaption>${escape(name)}: resident memory</figcaption><svg viewBox="0 0 ${width} ${height}" width="${width}"><polyline points="${path.join(" ")}"/><text x="${margin}" y="${margin - 8}">${(most / 2 ** 20).toFixed(0)} MiB</text><text x="${width - margin}" y="${height - margin + 14}" text-anchor="end">${last.toFixed(0)} s</text></svg></figure>`;
+}
+
+/** The insides of a workload: parts, roofline, memory over time. */
+function insides(byName) {
+  const figures = ownResults(byName, "memory").flatMap(([name, result]) => [
+    roofline(name, result),
+    memoryCurve(name, result),
+  ]);
+  const tables = ownResults(byName, "parts").map(([name, result]) => partsTable(name, result));
+  return `${tables.join("\n")}<div class="figures">${figures.join("\n")}</div>`;
+}
+
 function curves({ curves: all }) {
   if (all.length === 0) return "";
   const sorted = (list) => list.toSorted((a, b) => a.rows * a.length - b.rows * b.length);
@@ -132,7 +222,7 @@ export function renderHtml(report) {
 <thead><tr><th></th><th></th><th>median</th><th>spread</th><th>against PEFT float32</th><th>against PEFT's best</th></tr></thead>
 <tbody>${bars(part)}</tbody></table>`;
     });
-    return `<h2>${escape(workload)}</h2>\n${tables.join("\n")}`;
+    return `<h2>${escape(workload)}</h2>\n${tables.join("\n")}\n${insides(report.results[workload])}`;
   });
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">

@@ -1,7 +1,9 @@
 // peft.js beside Hugging Face PEFT on the same machine in the same run:
 //   npm run bench -- [--peer VENV] [--rounds 2] [--steps 5] [--only full,chat,generate] [--modes float32,int8,limited]
-//                    [--peer-modes float32,bfloat16,autocast] [--curves]
+//                    [--peer-modes float32,bfloat16,autocast] [--curves] [--profile]
 // Needs the model and data of scripts/fetch-models.mjs, and for the peer a folder made by bench/peer/reference.py.
+// Generation is measured from float32 weights of a folder, from the 4-bit file as it is, and from that with 8-bit arithmetic.
+// --profile: instead of all that, where the time of each workload and mode goes, by part and by op, with Chrome traces in bench/results.
 // Prints a table, and writes bench/results/<time>.json and bench/report.html.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
@@ -20,6 +22,7 @@ const { values } = parseArgs({
     modes: { type: "string", default: "float32,int8,limited" },
     "peer-modes": { type: "string", default: "float32,bfloat16,autocast" },
     curves: { type: "boolean", default: false },
+    profile: { type: "boolean", default: false },
     model: { type: "string" },
   },
 });
@@ -41,8 +44,18 @@ function measure(command, args) {
   return JSON.parse(stdout.trim().split("\n").at(-1));
 }
 
-const ours = (workload, mode, steps = values.steps) =>
-  measure("node", ["bench/ours.mjs", workload, model, data, steps, mode]);
+/** What of generation is measured: a name, the model, and the arithmetic. */
+const GENERATION = [
+  ["float32", peerModel, "float32"],
+  ["4-bit file", model, "float32"],
+  ["4-bit file, int8", model, "int8"],
+];
+const ownModes = (workload) =>
+  workload === "generate"
+    ? GENERATION.filter(([, path]) => existsSync(path))
+    : values.modes.split(",").map((mode) => [mode, model, mode]);
+const ours = (workload, path, mode, steps = values.steps) =>
+  measure("node", ["bench/ours.mjs", workload, path, data, steps, mode]);
 const peers = (workload, mode) =>
   measure(join(values.peer, "bin", "python"), [
     "bench/peer/bench.py",
@@ -53,25 +66,47 @@ const peers = (workload, mode) =>
     mode,
   ]);
 
-/** What is measured of a workload: our modes, then those of the peer. Generation has one of ours. */
+/** What is measured of a workload: our modes, then those of the peer. */
 function contenders(workload) {
-  const modes = workload === "generate" ? ["float32"] : values.modes.split(",");
-  const own = modes.map((mode) => ({ name: `peft.js ${mode}`, run: () => ours(workload, mode) }));
+  const own = ownModes(workload).map(([name, path, mode]) => ({
+    name: `peft.js ${name}`,
+    run: () => ours(workload, path, mode),
+  }));
   if (values.peer === undefined) return own;
   const theirs = values["peer-modes"].split(",");
   return [...own, ...theirs.map((mode) => ({ name: `PEFT ${mode}`, run: () => peers(workload, mode) }))];
 }
 
+const workloads = values.only.split(",").filter(Boolean);
+const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
+if (values.profile) {
+  for (const workload of workloads) {
+    for (const [name, path, mode] of ownModes(workload)) {
+      const folder = join("bench/results", `${stamp}-${workload}-${name.replaceAll(/\W+/g, "-")}`);
+      console.log(`\n${workload}, peft.js ${name}`);
+      spawnSync("node", ["bench/ours.mjs", workload, path, data, values.steps, mode, folder], {
+        stdio: "inherit",
+      });
+    }
+  }
+  process.exit();
+}
+
+/** A result as the line of progress has it: numbers alone. */
+const brief = (result) =>
+  Object.entries(result)
+    .filter(([, value]) => typeof value === "number")
+    .map(([key, value]) => `${key} ${Number(value.toPrecision(4))}`)
+    .join(", ");
+
 const results = {};
-for (const workload of values.only.split(",").filter(Boolean)) {
+for (const workload of workloads) {
   results[workload] = {};
   // All take turns, so that a noisy neighbour falls on each of them.
   for (let round = 0; round < Number(values.rounds); round += 1) {
     for (const { name, run } of contenders(workload)) {
       (results[workload][name] ??= []).push(run());
-      console.error(
-        `${workload} ${name} round ${round + 1}: ${JSON.stringify(results[workload][name].at(-1))}`,
-      );
+      console.error(`${workload} ${name} round ${round + 1}: ${brief(results[workload][name].at(-1))}`);
     }
   }
 }
@@ -86,8 +121,8 @@ if (values.curves) {
     [16, 128],
     [32, 128],
   ]) {
-    curves.push({ rows, length, ...ours(`${rows}x${length}`, "float32", "2") });
-    console.error(`curve ${JSON.stringify(curves.at(-1))}`);
+    curves.push({ rows, length, ...ours(`${rows}x${length}`, model, "float32", "3") });
+    console.error(`curve ${brief(curves.at(-1))}`);
   }
 }
 
@@ -101,6 +136,5 @@ const report = {
 };
 console.log(renderMarkdown(report));
 mkdirSync("bench/results", { recursive: true });
-const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
 writeFileSync(`bench/results/${stamp}.json`, JSON.stringify({ values, ...report }, null, 1));
 writeFileSync("bench/report.html", renderHtml(report));

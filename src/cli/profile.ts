@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { PretrainedModel } from "../auto/pretrained-model.js";
 import type { OutputFolder } from "../files/folder.js";
-import { matmulPeak } from "../nn/matmul-peak.js";
+import { type Flops, idealSeconds, NO_FLOPS, totalFlops } from "../nn/flops.js";
+import { matmulPeaks } from "../nn/matmul-peak.js";
 import { type ProfileRow, Profiler } from "../nn/profiler.js";
 import { residentBytes } from "../runtime/memory.js";
 import { formatCount } from "./format.js";
@@ -38,16 +39,16 @@ function nodeRows(folder: string): ProfileRow[] {
     }
   }
   return [...rows]
-    .map(([name, row]) => ({ name, ...row, flops: 0 }))
+    .map(([name, row]) => ({ name, ...row, flops: NO_FLOPS, bytes: 0 }))
     .sort((a, b) => b.milliseconds - a.milliseconds);
 }
 
-/** A table of what time was spent on; shares are of `wall` milliseconds, rates are compared with `peak` operations a second. */
+/** A table of what time was spent on; shares are of `wall` milliseconds, products are compared with `peaks`, operations a second. */
 export function profileLines(
   title: string,
   rows: readonly ProfileRow[],
   wall: number,
-  peak: number,
+  peaks: Flops,
 ): string[] {
   const shown = rows.slice(0, ROWS);
   const width = Math.max(title.length, ...shown.map(({ name }) => name.length));
@@ -56,14 +57,15 @@ export function profileLines(
   return [
     line([title, "calls", "ms", "share", "GFLOP/s", "of peak"]),
     ...shown.map(({ name, calls, milliseconds, flops }) => {
-      const rate = flops / (milliseconds / 1000);
+      const seconds = milliseconds / 1000;
+      const count = totalFlops(flops);
       return line([
         name,
         formatCount(calls),
         formatCount(Math.round(milliseconds)),
         `${((100 * milliseconds) / wall).toFixed(1)} %`,
-        flops === 0 ? "" : (rate / 1e9).toFixed(0),
-        flops === 0 ? "" : `${((100 * rate) / peak).toFixed(0)} %`,
+        count === 0 ? "" : (count / seconds / 1e9).toFixed(0),
+        count === 0 ? "" : `${((100 * idealSeconds(flops, peaks)) / seconds).toFixed(0)} %`,
       ]);
     }),
   ];
@@ -74,7 +76,7 @@ export function profileLines(
  * over time. The times of single ops make small models slower than they are without.
  */
 export async function startProfile(base: PretrainedModel): Promise<RunningProfile> {
-  const peak = await matmulPeak(base.engine);
+  const peaks = await matmulPeaks(base.engine);
   const nodes = mkdtempSync(join(tmpdir(), "peft-profile-"));
   const profiler = new Profiler(join(nodes, "nodes"));
   base.runner.sessions.profiler = profiler;
@@ -92,15 +94,16 @@ export async function startProfile(base: PretrainedModel): Promise<RunningProfil
         name: "outside the runtime",
         calls: 1,
         milliseconds: Math.max(0, wall - inside),
-        flops: 0,
+        flops: NO_FLOPS,
+        bytes: 0,
       };
       terminal.line();
       terminal.line(
-        `profile: ${formatCount(Math.round(wall))} ms; matrix products reach ${(peak / 1e9).toFixed(0)} GFLOP/s here`,
+        `profile: ${formatCount(Math.round(wall))} ms; matrix products reach ${(peaks.float32 / 1e9).toFixed(0)} GFLOP/s here, ${(peaks.int8 / 1e9).toFixed(0)} in 8 bits`,
       );
-      for (const line of profileLines("part", [...parts, outside], wall, peak)) terminal.line(line);
+      for (const line of profileLines("part", [...parts, outside], wall, peaks)) terminal.line(line);
       terminal.line();
-      for (const line of profileLines("op of the runtime", nodeRows(nodes), wall, peak)) terminal.line(line);
+      for (const line of profileLines("op of the runtime", nodeRows(nodes), wall, peaks)) terminal.line(line);
       await folder.json("profile.json", profiler.chromeTrace());
       terminal.line();
       terminal.line(

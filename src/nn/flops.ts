@@ -16,31 +16,45 @@ function sizeOf(dim: Dim, sizes: Sizes): number | undefined {
   return product;
 }
 
-/** Ops that are matrix products of their first input. */
-const PRODUCTS: ReadonlySet<string> = new Set([
-  "matmul",
-  "packedMatmul",
-  "packedInt8Matmul",
-  "int8Matmul",
-  "bnb4Matmul",
-]);
+/** Operations of matrix products, by the numbers that are multiplied. */
+export interface Flops {
+  readonly float32: number;
+  readonly int8: number;
+}
 
-export const isProduct = ({ op }: Node): boolean => PRODUCTS.has(op.name);
+export const NO_FLOPS: Flops = { float32: 0, int8: 0 };
+
+export const addFlops = (a: Flops, b: Flops): Flops => ({
+  float32: a.float32 + b.float32,
+  int8: a.int8 + b.int8,
+});
+
+export const totalFlops = ({ float32, int8 }: Flops): number => float32 + int8;
+
+/** Seconds that the products would take if all ran at the peak of their numbers; `peaks` are operations a second. */
+export const idealSeconds = (flops: Flops, peaks: Flops): number =>
+  flops.float32 / peaks.float32 + flops.int8 / peaks.int8;
+
+export const isProduct = ({ op }: Node): boolean => op.multiplies !== undefined;
 
 /**
- * Floating-point operations of the matrix products of a graph, 2 · M · N · K each. Products with a size that the inputs do not
+ * Operations of the matrix products of a graph, 2 · M · N · K each. Products with a size that the inputs do not
  * tell are left out.
  */
-export function matmulFlops(graph: Graph): (sizes: Sizes) => number {
+export function matmulFlops(graph: Graph): (sizes: Sizes) => Flops {
   const products = topologicalOrder(graph).flatMap(({ type, node }) => {
-    if (node === undefined || !isProduct(node)) return [];
+    if (node?.op.multiplies === undefined) return [];
     const [left] = node.inputs;
     const inner = left!.type.shape.at(node.attrs["transposeA"] === true ? -2 : -1)!;
-    return [[...type.shape, inner]];
+    return [{ numbers: node.op.multiplies, dims: [...type.shape, inner] }];
   });
   return (sizes) =>
-    products.reduce((sum, dims) => {
+    products.reduce<Flops>((sum, { numbers, dims }) => {
       const known = dims.map((dim) => sizeOf(dim, sizes));
-      return known.includes(undefined) ? sum : sum + known.reduce<number>((all, size) => all * size!, 2);
-    }, 0);
+      if (known.includes(undefined)) return sum;
+      return addFlops(sum, {
+        ...NO_FLOPS,
+        [numbers]: known.reduce<number>((all, size) => all * size!, 2),
+      });
+    }, NO_FLOPS);
 }

@@ -4,7 +4,8 @@ import { fixturesFolder } from "../../test/support/fixture.js";
 import { AutoModelForCausalLM } from "../auto/auto-model.js";
 import { profileLines } from "../cli/profile.js";
 import { createEngine } from "../runtime/engines.js";
-import { matmulPeak } from "./matmul-peak.js";
+import { NO_FLOPS } from "./flops.js";
+import { matmulPeaks } from "./matmul-peak.js";
 import { Profiler } from "./profiler.js";
 
 const inputIds = [
@@ -26,7 +27,7 @@ test("every part is counted, with the operations of its matrix products", async 
     attention: 3 * 2 * 2 * 4 * 8 * 5 * 5,
     head: 2 * 5 * 32 * 97,
   };
-  for (const [name, expected] of Object.entries(flops)) expect(rows.get(name)?.flops, name).toBe(expected);
+  for (const [name, expected] of Object.entries(flops)) expect(rows.get(name)?.flops, name).toEqual({ float32: expected, int8: 0 });
   expect(rows.get("layers.*.attention_in forward")?.calls).toBe(3);
   base.runner.sessions.profiler = undefined;
   const before = profiler.spans.length;
@@ -37,7 +38,7 @@ test("every part is counted, with the operations of its matrix products", async 
 
 test("a trace has every span and sample in microseconds", () => {
   const profiler = new Profiler();
-  profiler.spans.push({ name: "loss", start: 2, duration: 4, flops: 8e6 });
+  profiler.spans.push({ name: "loss", start: 2, duration: 4, flops: { float32: 8e6, int8: 0 }, bytes: 100 });
   profiler.samples.push({ name: "resident bytes", time: 3, value: 1000 });
   expect(profiler.chromeTrace()).toMatchObject({
     traceEvents: [
@@ -49,10 +50,10 @@ test("a trace has every span and sample in microseconds", () => {
 
 test("the table as a person reads it", () => {
   const rows = [
-    { name: "loss", calls: 2, milliseconds: 1500, flops: 90e9 },
-    { name: "optimizer", calls: 2, milliseconds: 20, flops: 0 },
+    { name: "loss", calls: 2, milliseconds: 1500, flops: { float32: 60e9, int8: 30e9 }, bytes: 0 },
+    { name: "optimizer", calls: 2, milliseconds: 20, flops: NO_FLOPS, bytes: 0 },
   ];
-  expect(profileLines("part", rows, 2000, 120e9).join("\n")).toMatchInlineSnapshot(`
+  expect(profileLines("part", rows, 2000, { float32: 120e9, int8: 120e9 }).join("\n")).toMatchInlineSnapshot(`
     "part          calls        ms     share   GFLOP/s   of peak
     loss              2     1,500    75.0 %        60      50 %
     optimizer         2        20     1.0 %"
@@ -61,8 +62,10 @@ test("the table as a person reads it", () => {
 
 test("the peak of the machine is a number that makes sense", async () => {
   const engine = await createEngine({});
-  const peak = await matmulPeak(engine);
-  expect(peak).toBeGreaterThan(1e8);
-  expect(peak).toBeLessThan(1e14);
+  const { float32, int8 } = await matmulPeaks(engine);
+  for (const peak of [float32, int8]) {
+    expect(peak).toBeGreaterThan(1e8);
+    expect(peak).toBeLessThan(1e14);
+  }
   await engine.close();
 });

@@ -1,11 +1,15 @@
+import { addFlops, type Flops, NO_FLOPS, totalFlops } from "./flops.js";
+
 /** One piece of work, in milliseconds of the process clock. */
 export interface Span {
   /** What was run: a part of the model and its pass, such as `layers.*.attention_in backward`; or `optimizer`, `data`. */
   readonly name: string;
   readonly start: number;
   readonly duration: number;
-  /** Floating-point operations of its matrix products. */
-  readonly flops: number;
+  /** Operations of its matrix products. */
+  readonly flops: Flops;
+  /** Bytes of the tensors that it reads and writes. */
+  readonly bytes: number;
 }
 
 /** A number over time, such as resident memory. */
@@ -20,7 +24,8 @@ export interface ProfileRow {
   readonly name: string;
   readonly calls: number;
   readonly milliseconds: number;
-  readonly flops: number;
+  readonly flops: Flops;
+  readonly bytes: number;
 }
 
 /**
@@ -39,8 +44,8 @@ export class Profiler {
   /** @param nodePrefix - where the runtime writes the times of single nodes, for sessions compiled from now on. */
   constructor(readonly nodePrefix?: string) {}
 
-  record(name: string, start: number, flops = 0): void {
-    this.spans.push({ name, start, duration: performance.now() - start, flops });
+  record(name: string, start: number, flops = NO_FLOPS, bytes = 0): void {
+    this.spans.push({ name, start, duration: performance.now() - start, flops, bytes });
   }
 
   sample(name: string, value: number): void {
@@ -50,13 +55,14 @@ export class Profiler {
   /** Spans by name, the dearest first. */
   table(): ProfileRow[] {
     const rows = new Map<string, ProfileRow>();
-    for (const { name, duration, flops } of this.spans) {
-      const row = rows.get(name) ?? { name, calls: 0, milliseconds: 0, flops: 0 };
+    for (const { name, duration, flops, bytes } of this.spans) {
+      const row = rows.get(name) ?? { name, calls: 0, milliseconds: 0, flops: NO_FLOPS, bytes: 0 };
       rows.set(name, {
         name,
         calls: row.calls + 1,
         milliseconds: row.milliseconds + duration,
-        flops: row.flops + flops,
+        flops: addFlops(row.flops, flops),
+        bytes: row.bytes + bytes,
       });
     }
     return [...rows.values()].sort((a, b) => b.milliseconds - a.milliseconds);
@@ -74,7 +80,7 @@ export class Profiler {
           dur: micro(duration),
           pid: 1,
           tid: 1,
-          args: flops === 0 ? {} : { gflops: flops / duration / 1e6 },
+          args: totalFlops(flops) === 0 ? {} : { gflops: totalFlops(flops) / duration / 1e6 },
         })),
         ...this.samples.map(({ name, time, value }) => ({
           name,

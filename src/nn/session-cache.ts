@@ -14,6 +14,12 @@ function hash(bytes: Uint8Array): number {
 const equal = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, i) => byte === b[i]);
 
+const byteLength = (tensors: Iterable<HostTensor> = []): number => {
+  let bytes = 0;
+  for (const { data } of tensors) bytes += data.byteLength;
+  return bytes;
+};
+
 /** Inputs of a graph that are compiled into it. */
 export interface GraphConstants {
   /** What they are parts of: graphs of one structure are the same where their constants have the same owners. */
@@ -60,14 +66,14 @@ export class SessionCache {
     });
     const session = compiled.then((one) => {
       this.profiler?.record("compile", began);
-      return this.#timed({ ...graph, inputs }, one);
+      return this.#timed({ ...graph, inputs }, one, byteLength(values?.values()));
     });
     bucket.push({ bytes, owners, session });
     return session;
   }
 
   /** The same session, whose runs the profiler hears of. */
-  #timed(graph: Graph, session: Session): Session {
+  #timed(graph: Graph, session: Session, constantBytes: number): Session {
     const flops = matmulFlops(graph);
     return {
       inputNames: session.inputNames,
@@ -82,7 +88,8 @@ export class SessionCache {
           for (const [axis, dim] of type.shape.entries())
             if (typeof dim === "string") sizes.set(dim, inputs[i]!.dims[axis]!);
         }
-        profiler.record(graph.name, start, flops(sizes));
+        const bytes = constantBytes + byteLength(inputs) + byteLength(outputs);
+        profiler.record(graph.name, start, flops(sizes), bytes);
       },
       close: () => session.close(),
     };

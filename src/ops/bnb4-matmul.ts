@@ -45,6 +45,7 @@ export const bnb4Matmul: Op<3, Bnb4MatmulAttrs> = defineOp({
     }
     return y;
   },
+  multiplies: "float32",
   samples: [
     {
       inputs: [

@@ -82,6 +82,7 @@ export const int8Matmul: Op<5> = defineOp({
     }
     return y;
   },
+  multiplies: "int8",
   samples: [
     {
       inputs: [

@@ -64,6 +64,8 @@ export interface OpDefinition<N extends number, A> {
   /** Plain float64 reference, for tests and nothing else. */
   evaluate(inputs: Tuple<N, NdArray>, attrs: A): NdArray;
   readonly samples: readonly Sample<NoInfer<A>>[];
+  /** For matrix products of their first input: the numbers that are multiplied. */
+  readonly multiplies?: "float32" | "int8";
   /** The runtime has kernels for float32 alone. */
   readonly float32Only?: boolean;
   /** The result is rounded, so that central differences say nothing of the gradient. */

@@ -53,5 +53,6 @@ export const packedInt8Matmul: Op<3> = defineOp({
     const rounded = ndArray(x.dims, Float64Array.from(rows.flatMap((row) => [...row])));
     return definition.evaluate([rounded, codes, scales], {});
   },
+  multiplies: "int8",
   rounds: true,
 });

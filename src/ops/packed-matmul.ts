@@ -43,6 +43,7 @@ export const packedMatmul: Op<3> = defineOp({
     }
     return y;
   },
+  multiplies: "float32",
   samples: [
     {
       inputs: [
