@@ -2,8 +2,10 @@ import { ConfigError } from "../base/errors.js";
 import { integer, type OptionValues } from "../base/option.js";
 import { Random } from "../base/random.js";
 import { readOptions } from "../base/read-options.js";
+import { nextTurn } from "../base/next-turn.js";
 import { KeyValueCache } from "../nn/key-value-cache.js";
 import type { TokenBatch } from "../nn/stage.js";
+import type { RunOptions } from "../runtime/engine.js";
 import { createStreamDecoder } from "../text/stream-decoder.js";
 import type { LanguageModel } from "./language-model.js";
 import { chooseToken, samplingOptions } from "./sampling.js";
@@ -52,6 +54,9 @@ interface Row {
   text: string;
   next: number;
 }
+
+/** Tokens times weights up to which a step runs on this thread, some 50 ms. */
+const BRIEF_WORK = 2 ** 29;
 
 /** Longest tail of `text` that a stop string could begin with. */
 function heldBack(text: string, stops: readonly string[]): number {
@@ -134,6 +139,7 @@ export async function* generateTokens(
   const settings = readOptions(generationOptions, named, { source: "generate" });
   const { tokenizer } = model;
   checkPrompts(model, prompts, taskIds);
+  const size = [...model.namedParameters()].reduce((sum, parameter) => sum + parameter.size, 0);
   const ends = new Set(stopTokens ?? model.endTokenIds);
   const random = new Random(settings.seed);
   const cache = new KeyValueCache();
@@ -156,6 +162,9 @@ export async function* generateTokens(
   );
   while (rows.length > 0) {
     signal?.throwIfAborted();
+    const run = { signal, brief: batch.tokens.length * size <= BRIEF_WORK };
+    // Runs on this thread leave no room for anything else between two tokens unless asked to.
+    if (run.brief) await nextTurn();
     const width = model.head.vocabularySize;
     const longest = rows.reduce((most, { history }) => Math.max(most, history.length), 0);
     const scores =
@@ -163,9 +172,9 @@ export async function* generateTokens(
         ? await wholeRowScores(
             model,
             rows.map(({ history, index }) => ({ history, task: taskIds?.[index] })),
-            signal,
+            run,
           )
-        : await nextScores(model, batch, cache, signal);
+        : await nextScores(model, batch, cache, run);
     for (const [i, row] of rows.entries()) {
       row.next = chooseToken(scores.subarray(i * width, (i + 1) * width), row.history, settings, random);
     }
@@ -216,11 +225,11 @@ async function nextScores(
   model: LanguageModel,
   batch: TokenBatch,
   cache: KeyValueCache,
-  signal: AbortSignal | undefined,
+  run: RunOptions,
 ): Promise<Float32Array> {
-  const pass = await model.runner.forward(batch, { cache, signal });
+  const pass = await model.runner.forward(batch, { cache, ...run });
   try {
-    return await lastScores(model, pass.hidden, batch, signal);
+    return await lastScores(model, pass.hidden, batch, run);
   } finally {
     pass.release();
   }
@@ -230,15 +239,15 @@ async function nextScores(
 async function wholeRowScores(
   model: LanguageModel,
   rows: readonly { readonly history: readonly number[]; readonly task: number | undefined }[],
-  signal: AbortSignal | undefined,
+  run: RunOptions,
 ): Promise<Float32Array> {
   const width = model.head.vocabularySize;
   const scores = new Float32Array(rows.length * width);
   for (const [i, { history, task }] of rows.entries()) {
     const batch = packRows([history], [0], task === undefined ? undefined : [task]);
-    const pass = await model.runner.forward(batch, { signal });
+    const pass = await model.runner.forward(batch, run);
     try {
-      scores.set(await lastScores(model, pass.hidden, batch, signal), i * width);
+      scores.set(await lastScores(model, pass.hidden, batch, run), i * width);
     } finally {
       pass.release();
     }
@@ -251,15 +260,15 @@ async function lastScores(
   model: LanguageModel,
   hidden: Parameters<LanguageModel["head"]["logits"]>[0],
   batch: TokenBatch,
-  signal: AbortSignal | undefined,
+  run: RunOptions,
 ): Promise<Float32Array> {
   const rows = batch.rowOffsets.length - 1;
-  if (batch.tokens.length === rows) return model.head.logits(hidden, 0, rows, { signal });
+  if (batch.tokens.length === rows) return model.head.logits(hidden, 0, rows, run);
   const width = model.head.vocabularySize;
   const scores = new Float32Array(rows * width);
   for (let row = 0; row < rows; row += 1) {
     const last = batch.rowOffsets[row + 1]! - 1;
-    scores.set(await model.head.logits(hidden, last, last + 1, { signal }), row * width);
+    scores.set(await model.head.logits(hidden, last, last + 1, run), row * width);
   }
   return scores;
 }

@@ -620,8 +620,14 @@ describe("a bad value: the option, the value, what was expected, a cure", () => 
       numRanks  0 is too small; at least 1 was expected  fix: numRanks: 1
       numRanks  1.5 is not a whole number; 1 or more was expected  fix: numRanks: 1
       numRanks  "many" is not a whole number; 1 or more was expected  fix: numRanks: 1
-      promptTuningInit  "no such word" is not one of RANDOM, TEXT, SAMPLE_VOCAB  fix: promptTuningInit: "RANDOM"
-      promptTuningInit  7 is not one of RANDOM, TEXT, SAMPLE_VOCAB  fix: promptTuningInit: "RANDOM"
+      promptTuningInit  "no such word" is not one of RANDOM, TEXT, SAMPLE_VOCAB, AVERAGE_SOURCE_TASKS, EXACT_SOURCE_TASK, ONLY_SOURCE_SHARED  fix: promptTuningInit: "RANDOM"
+      promptTuningInit  7 is not one of RANDOM, TEXT, SAMPLE_VOCAB, AVERAGE_SOURCE_TASKS, EXACT_SOURCE_TASK, ONLY_SOURCE_SHARED  fix: promptTuningInit: "RANDOM"
+      promptTuningInitStateDictPath  7 is not a text  fix: leave promptTuningInitStateDictPath out
+      promptTuningInitStateDictPath  [-1] is not a text  fix: leave promptTuningInitStateDictPath out
+      promptTuningInitStateDictPath  {"bad":0} is not a text  fix: leave promptTuningInitStateDictPath out
+      promptTuningInitTask  -1 is too small; at least 0 was expected  fix: promptTuningInitTask: 0
+      promptTuningInitTask  1.5 is not a whole number; 0 or more was expected  fix: promptTuningInitTask: 0
+      promptTuningInitTask  "many" is not a whole number; 0 or more was expected  fix: promptTuningInitTask: 0
       promptTuningInitText  7 is not a text  fix: leave promptTuningInitText out
       promptTuningInitText  [-1] is not a text  fix: leave promptTuningInitText out
       promptTuningInitText  {"bad":0} is not a text  fix: leave promptTuningInitText out

@@ -20,6 +20,7 @@ export interface Supervision {
 export interface HeadOptions {
   readonly training?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  readonly brief?: boolean | undefined;
 }
 
 interface LossProgram {

@@ -1,3 +1,4 @@
+import type { RunOptions } from "../runtime/engine.js";
 import { InternalError } from "../base/errors.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { type ActivationPolicy, chooseActivations } from "./activation-policy.js";
@@ -13,7 +14,7 @@ import { ROWS, TOKENS } from "./trace.js";
 import type { TokenProgram } from "./token-program.js";
 import { reordered, type VirtualBatch } from "./virtual-tokens.js";
 
-export interface PassOptions {
+export interface PassOptions extends RunOptions {
   /** Whether dropout is on. */
   readonly training?: boolean | undefined;
   /** Whether `backward` will be called. */
@@ -23,7 +24,6 @@ export interface PassOptions {
   readonly seed?: number | undefined;
   /** Looks at what reaches modules. */
   readonly observer?: Observer | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** One forward pass, and the backward pass that may follow it. */

@@ -27,7 +27,8 @@ test("every part is counted, with the operations of its matrix products", async 
     attention: 3 * 2 * 2 * 4 * 8 * 5 * 5,
     head: 2 * 5 * 32 * 97,
   };
-  for (const [name, expected] of Object.entries(flops)) expect(rows.get(name)?.flops, name).toEqual({ float32: expected, int8: 0 });
+  for (const [name, expected] of Object.entries(flops))
+    expect(rows.get(name)?.flops, name).toEqual({ float32: expected, int8: 0 });
   expect(rows.get("layers.*.attention_in forward")?.calls).toBe(3);
   base.runner.sessions.profiler = undefined;
   const before = profiler.spans.length;

@@ -15,6 +15,8 @@ export interface EngineCapabilities {
 export interface RunOptions {
   /** Stops the run at the next node; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  /** Little work: handing it to another thread would take longer than waiting for it. Such a run is not stopped half-way. */
+  readonly brief?: boolean | undefined;
 }
 
 /** A compiled graph. */

@@ -75,6 +75,17 @@ describe.each(["ort-native", "ort-node"] as const)("%s", (name: EngineName) => {
     await session.close();
   });
 
+  test("a brief run gives the same numbers and the same errors", async () => {
+    const session = await (await opened).compile(addModel);
+    const y = zeros("float32", [2]);
+    await session.run([floats(1, 2), floats(10, 20)], [y], { brief: true });
+    expect([...(y.data as Float32Array)]).toEqual([11, 22]);
+    await expect(session.run([floats(1, 2), floats(1, 2, 3)], [y], { brief: true })).rejects.toThrow(
+      /to run/,
+    );
+    await session.close();
+  });
+
   test("an output may lie on an elementwise input", async () => {
     const session = await (await opened).compile(addModel);
     const a = floats(1, 2);

@@ -121,8 +121,9 @@ class NativeSession implements Session {
     outputs: readonly HostTensor[],
     options: RunOptions = {},
   ): Promise<void> {
-    const { signal } = options;
+    const { signal, brief = false } = options;
     signal?.throwIfAborted();
+    if (brief) return this.#runHere(inputs, outputs);
     const work = this.#start(inputs, outputs, signal);
     this.#running.add(work);
     try {
@@ -132,20 +133,31 @@ class NativeSession implements Session {
     }
   }
 
+  #pointers(tensors: readonly HostTensor[]): BigUint64Array {
+    const array = new BigUint64Array(tensors.length);
+    for (const [i, tensor] of tensors.entries()) array[i] = this.values.pointerOf(tensor);
+    void array.buffer;
+    return array;
+  }
+
+  #runHere(inputs: readonly HostTensor[], outputs: readonly HostTensor[]): void {
+    const [ins, outs] = [this.#pointers(inputs), this.#pointers(outputs)];
+    const names = [this.#inputNamePointers, this.#outputNamePointers] as const;
+    const { ort } = this.environment;
+    check(
+      ort,
+      ort.Run(this.#session, null, names[0], ins, ins.length, names[1], outs.length, outs),
+      `to run ${this.name}`,
+    );
+  }
+
   #start(
     inputs: readonly HostTensor[],
     outputs: readonly HostTensor[],
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { ort } = this.environment;
-    const pointers = (tensors: readonly HostTensor[]): BigUint64Array => {
-      const array = new BigUint64Array(tensors.length);
-      for (const [i, tensor] of tensors.entries()) array[i] = this.values.pointerOf(tensor);
-      void array.buffer;
-      return array;
-    };
-    const ins = pointers(inputs);
-    const outs = pointers(outputs);
+    const [ins, outs] = [this.#pointers(inputs), this.#pointers(outputs)];
     const runOptions = signal === undefined ? null : outPointer(ort, "CreateRunOptions", [], "run options");
     const stop = (): void => void ort.RunOptionsSetTerminate(runOptions);
     signal?.addEventListener("abort", stop, { once: true });
