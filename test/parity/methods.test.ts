@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   AdamW,
   AutoModelForCausalLM,
-  type CausalLanguageModel,
+  AutoModelForSeq2SeqLM,
   createEngine,
   type Engine,
   getPeftModel,
@@ -16,7 +16,8 @@ import { methods } from "../../src/methods/index.js";
 import type { MethodDefinition } from "../../src/methods/method.js";
 import { readAdapterConfig } from "../../src/peft/hf-format.js";
 import { expectClose } from "../support/close.js";
-import { type FixtureFacts, fixturesFolder, toBatch } from "../support/fixture.js";
+import { expectConverted } from "../support/converted.js";
+import { type FixtureFacts, fixturesFolder, realTargets, toBatch } from "../support/fixture.js";
 
 interface Manifest {
   readonly settings: {
@@ -24,13 +25,20 @@ interface Manifest {
     readonly weight_decay: number;
     readonly steps: number;
   };
-  readonly cases: readonly { readonly family: string; readonly case: string; readonly peft_type: string }[];
+  readonly families: Readonly<Record<string, { readonly path: string; readonly task: keyof typeof autos }>>;
+  readonly cases: readonly {
+    readonly family: string;
+    readonly case: string;
+    readonly peft_type: string;
+    readonly losses: readonly number[];
+  }[];
 }
+
+const autos = { CAUSAL_LM: AutoModelForCausalLM, SEQ_2_SEQ_LM: AutoModelForSeq2SeqLM };
 
 const root = join(fixturesFolder, "methods");
 const readJson = (path: string): unknown => JSON.parse(readFileSync(path, "utf8"));
-const { settings, cases } = readJson(join(root, "manifest.json")) as Manifest;
-const families = [...new Set(cases.map(({ family }) => family))];
+const { settings, families, cases } = readJson(join(root, "manifest.json")) as Manifest;
 
 /** Python trains biases of the base in place, so they keep their name there. */
 const inPython = (name: string): string => name.replace(/\.bias\.default$/, ".bias");
@@ -54,14 +62,15 @@ test("every method has a case", () => {
   expect(own.map(({ name }) => name).filter((name) => !covered.has(name))).toEqual([]);
 });
 
-describe.each(families)("%s", (family) => {
-  const facts = readJson(join(fixturesFolder, family, "facts.json")) as FixtureFacts;
+describe.each(Object.entries(families))("%s", (family, { path, task }) => {
+  const facts = readJson(join(fixturesFolder, path, "facts.json")) as FixtureFacts;
   const batch = toBatch(facts.batch);
-  const real = facts.batch.attention_mask.flat().flatMap((mask, i) => (mask === 1 ? [i] : []));
+  const mask = task === "SEQ_2_SEQ_LM" ? realTargets(facts.batch) : facts.batch.attention_mask;
+  const real = mask.flat().flatMap((one, i) => (one === 1 ? [i] : []));
 
-  const open = (): Promise<CausalLanguageModel> =>
-    AutoModelForCausalLM.fromPretrained(join(fixturesFolder, family, "model"), { engine });
-  const scores = async (base: CausalLanguageModel): Promise<Float32Array> => {
+  const open = () => autos[task].fromPretrained(join(fixturesFolder, path, "model"), { engine });
+  type Base = Awaited<ReturnType<typeof open>>;
+  const scores = async (base: Base): Promise<Float32Array> => {
     const { data, dims } = (await base.forward(batch)).logits;
     const width = dims[2]!;
     return Float32Array.from(real.flatMap((i) => [...data.subarray(i * width, (i + 1) * width)]));
@@ -73,7 +82,7 @@ describe.each(families)("%s", (family) => {
     const python = readJson(join(folder, "adapter_config.json")) as Record<string, unknown>;
     const { config } = readAdapterConfig(python, "adapter_config.json");
 
-    test("logits, gradients, five steps, merged", async () => {
+    test("logits, gradients, losses, five steps, merged", async () => {
       const expected = await openSafetensors(join(folder, "expected.safetensors"));
       const tensor = (name: string): Float32Array => expected.read(name).data as Float32Array;
       const base = await open();
@@ -94,12 +103,14 @@ describe.each(families)("%s", (family) => {
         learningRate: settings.learning_rate,
         weightDecay: settings.weight_decay,
       });
+      const losses: number[] = [];
       for (let step = 1; step <= settings.steps; step += 1) {
-        await model.backward(batch);
+        losses.push((await model.backward(batch)).loss);
         await optimizer.step();
         model.afterStep({ step, totalSteps: settings.steps });
         optimizer.zeroGrad();
       }
+      expectClose("losses", losses, entry.losses);
       for (const { name, data } of trained) {
         // Where a gradient is noise, Adam makes a full step of its sign: only entries above noise are compared.
         const gradient = tensor(`grad.${inPython(name)}`);
@@ -111,36 +122,15 @@ describe.each(families)("%s", (family) => {
       // Put where Python arrived, so that what is compared is the merge alone.
       for (const { name, data } of trained) data.set(tensor(`trained.${inPython(name)}`));
       await model.mergeAndUnload();
-      expectClose("merged", await scores(base), tensor("merged"), { absolute: 5e-4 });
+      expectClose("merged", await scores(base), tensor("merged"));
       await base.close();
     });
 
     const converted = existsSync(join(folder, "converted"));
     test.runIf(converted)("saves an ordinary adapter, as Python does when asked to", async () => {
-      const out = join(temporary, family, entry.case);
       const base = await open();
-      const model = await PeftModel.fromPretrained(base, folder);
-      const before = await scores(base);
-      await model.savePretrained(out);
-      model.deleteAdapter("default");
-      for (const path of [out, join(folder, "converted")]) {
-        const other = await PeftModel.fromPretrained(base, path);
-        expectClose(path, await scores(base), before, { absolute: 5e-5 });
-        other.deleteAdapter("default");
-      }
-      const [ours, theirs] = await Promise.all(
-        [out, join(folder, "converted")].map((path) =>
-          openSafetensors(join(path, "adapter_model.safetensors")),
-        ),
-      );
-      const shapes = (file: typeof ours) => [...file!.tensors].map(([key, { shape }]) => [key, shape]).sort();
-      expect(shapes(ours)).toEqual(shapes(theirs));
-      const keys = ["r", "lora_alpha", "rank_pattern", "alpha_pattern", "init_lora_weights", "use_rslora"];
-      const pick = (path: string) => {
-        const values = readJson(join(path, "adapter_config.json")) as Record<string, unknown>;
-        return keys.map((key) => values[key]);
-      };
-      expect(pick(out)).toEqual(pick(join(folder, "converted")));
+      const out = join(temporary, family, entry.case);
+      await expectConverted(base, () => scores(base), { adapter: folder, out });
       await base.close();
     });
 

@@ -41,6 +41,13 @@ export const toBatch = (raw: RawBatch): Batch => ({
   labels: raw.labels,
 });
 
+/** Which places of answers count: all up to the last label, 1 or 0 as in an attention mask. */
+export const realTargets = ({ labels }: RawBatch): number[][] =>
+  labels.map((row) => {
+    const end = row.findLastIndex((label) => label !== -100);
+    return row.map((_, i) => (i <= end ? 1 : 0));
+  });
+
 export async function openFixture(name: string): Promise<Fixture> {
   const folder = join(fixturesFolder, name);
   const expected = await openSafetensors(join(folder, "expected.safetensors"));
