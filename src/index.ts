@@ -68,6 +68,7 @@ export type { AttachOptions, CalibratedAttachOptions } from "./peft/attach-fresh
 export type { CalibrationBatch, CalibrationBatches } from "./peft/calibrate.js";
 export type { MergeOptions } from "./peft/merge.js";
 export type { RequantisedReport } from "./peft/requantise.js";
+export { replaceLoraWeightsLoftq, type ReplaceLoftqOptions } from "./peft/replace-loftq.js";
 export { getPeftModel, PeftModel } from "./peft/peft-model.js";
 
 // Data

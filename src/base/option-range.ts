@@ -11,12 +11,12 @@ export interface OptionRange {
   /** The value must be smaller than this. */
   readonly below?: number;
   /** All values of a switch or a choice. */
-  readonly values?: readonly (string | boolean)[];
+  readonly values?: readonly (string | boolean | number)[];
 }
 
 interface JsonSchema {
   readonly type?: string;
-  readonly enum?: readonly string[];
+  readonly enum?: readonly (string | number)[];
   readonly anyOf?: readonly JsonSchema[];
   readonly minimum?: number;
   readonly maximum?: number;
@@ -25,7 +25,7 @@ interface JsonSchema {
 }
 
 /** Values of a schema that has a few; undefined where it has others too. */
-function valuesOf(schema: JsonSchema): (string | boolean)[] | undefined {
+function valuesOf(schema: JsonSchema): (string | boolean | number)[] | undefined {
   if (schema.type === "boolean") return [true, false];
   if (schema.enum !== undefined) return [...schema.enum];
   const branches = schema.anyOf?.map(valuesOf);

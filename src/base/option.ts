@@ -28,6 +28,8 @@ export interface OptionGroup {
   readonly options: Options;
   /** Keys that Hugging Face writes there and nothing here has a use for, with the value that they are written with. */
   readonly inert: Readonly<Record<string, unknown>>;
+  /** What Hugging Face writes where the group is left out. */
+  readonly absent: unknown;
 }
 
 export type Options = Readonly<Record<string, Option<unknown>>>;
@@ -144,6 +146,17 @@ export function choice<const T extends string>(spec: {
   return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: (value) => value };
 }
 
+/** One of a few numbers. */
+export function numberChoice<const T extends number>(spec: {
+  readonly values: readonly T[];
+  readonly default: NoInfer<T>;
+  readonly doc: string;
+}): Option<T> {
+  const schema = z.literal(spec.values as [T, ...T[]]) as unknown as z.ZodType<T>;
+  const placeholder = `<${spec.values.join("|")}>`;
+  return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: asNumber };
+}
+
 /** One of a few words, or nothing. */
 export function optionalChoice<const T extends string>(spec: {
   readonly values: readonly T[];
@@ -241,12 +254,14 @@ export function optionGroup<const O extends Options>(spec: {
   readonly options: O;
   readonly doc: string;
   readonly inert?: Readonly<Record<string, unknown>>;
+  /** What Hugging Face writes where it is left out. @defaultValue null */
+  readonly absent?: unknown;
 }): Option<Partial<OptionValues<O>> | undefined> {
-  const { options, doc, inert = {} } = spec;
+  const { options, doc, inert = {}, absent = null } = spec;
   const schema = z.record(z.string(), z.unknown()).optional() as z.ZodType<
     Partial<OptionValues<O>> | undefined
   >;
-  const group = { options, inert };
+  const group = { options, inert, absent };
   const expected = `a set of values by name (${Object.keys(options).join(", ")})`;
   return { schema, default: undefined, doc, placeholder: "<json>", fromText: fromJson, group, expected };
 }
@@ -271,8 +286,8 @@ export function groupKeys({ inert }: OptionGroup, given: Readonly<Record<string,
 }
 
 /** A group as files have it. */
-export function groupInFile({ options, inert }: OptionGroup, given: unknown): unknown {
-  if (given === undefined) return null;
+export function groupInFile({ options, inert, absent }: OptionGroup, given: unknown): unknown {
+  if (given === undefined) return absent;
   const values = groupValues(options, given as OptionRecord);
   const entries = Object.entries(values).map(([key, value]) => [toSnakeCase(key), value ?? null]);
   return { ...inert, ...Object.fromEntries(entries) };

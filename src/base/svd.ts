@@ -1,4 +1,5 @@
 import { Random } from "./random.js";
+import { tridiagonalEigen } from "./tridiagonal.js";
 
 /** Columns of a matrix, each an array: what the routines here work on, as they combine whole columns. */
 type Columns = Float64Array[];
@@ -121,12 +122,13 @@ export const SMALL = 96;
 /**
  * The r largest singular values of a matrix with their vectors, in float64: W ≈ U diag(S) Vᵀ.
  *
- * Small matrices are decomposed as a whole. Of larger ones a random subspace is taken through W Wᵀ again and again: `iterations` times
- * with r vectors, which is fast and rough, or, where none are given, with more vectors until the singular values stand still.
+ * Small matrices are decomposed as a whole. Of larger ones a random subspace of r vectors is taken through W Wᵀ `iterations` times, which
+ * is fast and rough, or, where no number is given, a bidiagonal matrix grows until it has the same largest values.
  *
  * @param W - (m, n), row by row.
  * @see Halko, Martinsson and Tropp, "Finding Structure with Randomness", arXiv:0909.4061, algorithms 4.4 and 5.1; one-sided rotations:
- * Hestenes, "Inversion of Matrices by Biorthogonalization" (1958)
+ * Hestenes, "Inversion of Matrices by Biorthogonalization" (1958); Golub and Kahan, "Calculating the Singular Values and Pseudo-Inverse of
+ * a Matrix" (1965)
  */
 export function truncatedSvd(
   W: Float32Array,
@@ -141,8 +143,9 @@ export function truncatedSvd(
     const Q = m <= n ? identity(m) : timesColumns(W, m, n);
     return projected(W, m, n, Q, r);
   }
+  if (exact) return m >= n ? bidiagonalised(W, m, n, r, false) : bidiagonalised(W, n, m, r, true);
   const random = new Random(options.seed ?? 0);
-  const width = Math.min(side, exact ? 2 * r + 8 : r);
+  const width = Math.min(side, r);
   const start = Array.from({ length: width }, () => Float64Array.from({ length: n }, () => random.normal()));
   let Q = times(W, m, n, start);
   orthonormalise(Q);
@@ -152,17 +155,83 @@ export function truncatedSvd(
     Q = times(W, m, n, Z);
     orthonormalise(Q);
   };
-  for (let i = 0; i < (options.iterations ?? 4); i += 1) step();
-  let result = projected(W, m, n, Q, r);
-  const rounds = exact ? 40 : 0;
-  for (let i = 0; i < rounds; i += 1) {
-    for (let inner = 0; inner < 4; inner += 1) step();
-    const next = projected(W, m, n, Q, r);
-    const still = next.S.every((value, k) => Math.abs(value - result.S[k]!) <= 1e-7 * next.S[0]!);
-    result = next;
-    if (still) break;
+  for (let i = 0; i < options.iterations!; i += 1) step();
+  return projected(W, m, n, Q, r);
+}
+
+/** Takes the parts along orthonormal columns off a vector, twice, so that rounding does not show, and makes its length 1; answers what it was. */
+function normalise(x: Float64Array, against: Columns): number {
+  for (let pass = 0; pass < 2; pass += 1) for (const column of against) addTo(x, column, -dot(column, x));
+  const length = Math.sqrt(dot(x, x));
+  if (length > 0) for (let i = 0; i < x.length; i += 1) x[i]! /= length;
+  return length;
+}
+
+/** A combination of columns. */
+function combined(columns: Columns, factors: Float64Array): Float64Array {
+  const sum = new Float64Array(columns[0]!.length);
+  for (const [j, column] of columns.entries()) addTo(sum, column, factors[j]!);
+  return sum;
+}
+
+/** How far vectors may be from those of a matrix, over its largest singular value. */
+const NEAR = 1e-7;
+
+/**
+ * The r largest by Golub and Kahan's bidiagonalisation: W V = U B with orthonormal U and V and an upper bidiagonal B, which grow by a
+ * column until the largest singular values of B are those of W. It needs far fewer products with W than a subspace that is taken
+ * through it, above all where singular values lie close together, as those of rounding errors do.
+ *
+ * @param m - at least n.
+ */
+function bidiagonalised(W: Float32Array, m: number, n: number, r: number, turned: boolean): Svd {
+  const random = new Random(0);
+  const apply = (x: Float64Array): Float64Array =>
+    (turned ? timesTransposed(W, n, m, [x]) : times(W, m, n, [x]))[0]!;
+  const applyBack = (y: Float64Array): Float64Array =>
+    (turned ? times(W, n, m, [y]) : timesTransposed(W, m, n, [y]))[0]!;
+  const draw = (): Float64Array => Float64Array.from({ length: n }, () => random.normal());
+  const [U, V]: [Columns, Columns] = [[], []];
+  const [diagonal, above]: [number[], number[]] = [[], []];
+  let v = draw();
+  normalise(v, V);
+  for (let next = Math.min(n, 2 * r + 24); ;) {
+    V.push(v);
+    const u = apply(v);
+    diagonal.push(normalise(u, U));
+    U.push(u);
+    v = applyBack(u);
+    let beta = normalise(v, V);
+    const k = U.length;
+    if (k === next) {
+      // Bᵀ B: its vectors are the right ones of B.
+      const squares = diagonal.map((value, j) => value * value + (j === 0 ? 0 : above[j - 1]! ** 2));
+      const { values, vectors } = tridiagonalEigen(
+        squares,
+        above.map((value, j) => value * diagonal[j]!),
+      );
+      const order = [...values.keys()].sort((i, j) => values[j]! - values[i]!).slice(0, r);
+      const S = Float64Array.from(order, (i) => Math.sqrt(Math.max(0, values[i]!)));
+      const right = order.map((i) => vectors[i]!);
+      const left = right.map((y, i) => {
+        const image = y.map((value, j) => diagonal[j]! * value + (above[j] ?? 0) * (y[j + 1] ?? 0));
+        return image.map((value) => value / (S[i]! || 1));
+      });
+      // How far a vector is from one of W's: what flows out of its last entry.
+      if (k === n || left.every((x) => beta * Math.abs(x[k - 1]!) <= NEAR * S[0]!)) {
+        const [inU, inV] = [left.map((x) => combined(U, x)), right.map((y) => combined(V, y))];
+        return turned ? { U: inV, S, V: inU } : { U: inU, S, V: inV };
+      }
+      next = Math.min(n, Math.ceil(1.3 * k));
+    }
+    // Where nothing flows out, another direction begins.
+    if (beta <= 1e-12 * diagonal[0]!) {
+      v = draw();
+      normalise(v, V);
+      beta = 0;
+    }
+    above.push(beta);
   }
-  return result;
 }
 
 /** An orthonormal basis of the columns of a tall matrix. */

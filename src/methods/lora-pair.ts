@@ -1,5 +1,6 @@
 import { CheckpointError, ConfigError } from "../base/errors.js";
 import type { Initialiser } from "../base/fill.js";
+import type { Parameter } from "../nn/parameter.js";
 import type { EmbeddingSite, LinearSite } from "../nn/site.js";
 import type { Calibration, Scope, Target } from "./method.js";
 
@@ -26,6 +27,8 @@ export interface Start {
   readonly B: Initialiser;
   /** The pair that is taken off the weight, where A and B start as a part of it. */
   readonly residual?: () => Pair;
+  /** What stands in for the weight from then on. */
+  readonly weight?: Parameter;
 }
 
 /** Options that starts look at. */
@@ -41,6 +44,8 @@ export interface LoraStart<V extends StartOptions = StartOptions> {
   readonly settings?: string;
   /** Whether A and B start as a part of the weight, which then goes on without it. */
   readonly takesWeight?: boolean;
+  /** Whether the outputs of the model are others from the start. */
+  readonly moves?: boolean;
   /** Whether B stays as it starts, and A is trained alone. */
   readonly fixedB?: boolean;
   /** What it has to know about the data. */

@@ -34,7 +34,7 @@ export function parameterFaults(config: {
     ["loraBias", loraBias, "a parameter has no bias", false],
     [
       "initLoraWeights",
-      /^(eva|corda|lora_ga|mica)$/.test(String(initLoraWeights)) && initLoraWeights,
+      /^(eva|corda|lora_ga|mica|loftq)$/.test(String(initLoraWeights)) && initLoraWeights,
       "this start is for layers",
       true,
     ],

@@ -6,6 +6,7 @@ import { weightData } from "../nn/site.js";
 import { corda, cordaConfig } from "./lora-corda.js";
 import { eva, evaConfig } from "./lora-eva.js";
 import { loraGa, loraGaConfig } from "./lora-ga.js";
+import { loftq, loftqConfig } from "./lora-loftq.js";
 import { mica } from "./lora-mica.js";
 import { checkKept, checkRank, type LoraStart, pairStart, type StartContext, toPair } from "./lora-pair.js";
 
@@ -88,7 +89,10 @@ const orthogonal: LoraStart = {
 /** How A and B of a linear layer start, by the value of `initLoraWeights`. */
 const starts = {
   true: { start: ({ site }) => ({ A: kaiming(site.inFeatures), B: nothing }) } as LoraStart,
-  false: { start: ({ site, r }) => ({ A: kaiming(site.inFeatures), B: kaiming(r) }) } as LoraStart,
+  false: {
+    moves: true,
+    start: ({ site, r }) => ({ A: kaiming(site.inFeatures), B: kaiming(r) }),
+  } as LoraStart,
   gaussian: { start: ({ r }) => ({ A: gaussian(1 / r), B: nothing }) } as LoraStart,
   orthogonal,
   pissa,
@@ -97,10 +101,11 @@ const starts = {
   corda: corda as LoraStart,
   lora_ga: loraGa as LoraStart,
   mica,
+  loftq: loftq as LoraStart,
 };
 
 /** Options that are settings of one start. */
-export const startOptions = { evaConfig, cordaConfig, loraGaConfig };
+export const startOptions = { evaConfig, cordaConfig, loraGaConfig, loftqConfig };
 
 /** Starts that have settings, by the option that holds them. */
 export const startsBySettings: ReadonlyMap<string, string> = new Map(

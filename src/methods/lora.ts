@@ -6,6 +6,7 @@ import { patternOptions, targetOptions, biasOption } from "../base/target-option
 import type { Value } from "../graph/value.js";
 import type { Parameter } from "../nn/parameter.js";
 import { doraEmbedding, doraLinear } from "./lora-dora.js";
+import { fitPair } from "./lora-loftq.js";
 import { keepResidual } from "./lora-residual.js";
 import type { StartOptions } from "./lora-pair.js";
 import { checkParameterPlaces, isOwnUpdate, parameterFaults, parameterUpdate } from "./lora-parameter.js";
@@ -62,7 +63,10 @@ const noBias = (path: string): UnsupportedError =>
  * `targetParameters`: P + s · B A of a parameter P as the model keeps it; for a linear layer's weight the same as the layer itself.
  * `eva`: A starts as directions of the layer's inputs, which calibration batches show; ranks move to the layers that they explain most of.
  * `mica`: B starts as the left singular vectors of the smallest singular values of W and is not trained; A starts at zero.
- * Differs from Hugging Face: `whiten` of `eva` divides once, also where layers share their inputs; `scale: "stable"` of `lora_ga` takes
+ * `loftq`: y = Q x + s · B A x, with Q the weight in 4 or 8 bits and s · B A the nearest to W − Q of its rank; Q stands in for W while the
+ * adapter is active, and is made anew from W when the adapter is loaded.
+ * Differs from Hugging Face: s · B A of `loftq` is what is missing whatever s is (there B A is, so that the two agree where s = 1);
+ * `whiten` of `eva` divides once, also where layers share their inputs; `scale: "stable"` of `lora_ga` takes
  * the outputs of a layer also where its weight is kept turned round.
  * Differs from the paper: A is Kaiming-uniform, as in the authors' code, not Gaussian.
  *
@@ -71,7 +75,8 @@ const noBias = (path: string): UnsupportedError =>
  * @see Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685, §4.1; rank-stabilised scaling:
  * Kalajdzievski, arXiv:2312.03732, eq. 4; DoRA: Liu et al., arXiv:2402.09353; PiSSA: Meng et al., arXiv:2404.02948; OLoRA: Büyükakyüz,
  * arXiv:2406.01775; EVA: Paischer et al., arXiv:2410.07170; CorDA:
- * Yang et al., arXiv:2406.05223; LoRA-GA: Wang et al., arXiv:2407.05000; MiCA: arXiv:2604.01694
+ * Yang et al., arXiv:2406.05223; LoRA-GA: Wang et al., arXiv:2407.05000; MiCA: arXiv:2604.01694; LoftQ: Li et al.,
+ * arXiv:2310.08659
  */
 export const lora = defineMethod({
   name: "LORA",
@@ -107,7 +112,7 @@ export const lora = defineMethod({
         "How A and B start: true (Kaiming, zero), false (both random), gaussian (normal, zero), orthogonal (both, with product " +
         "zero), pissa (largest singular vectors of W), pissa_niter_<n> (the same, roughly and fast), olora (QR of W), eva " +
         "(directions of the inputs), corda (W as the inputs weigh it), lora_ga (gradient of W), mica (B: smallest singular vectors of W, " +
-        "not trained). eva, corda and lora_ga look at data.",
+        "not trained), loftq (what quantising W loses). eva, corda and lora_ga look at data.",
     }),
     ...startOptions,
     ...targetOptions,
@@ -137,7 +142,6 @@ export const lora = defineMethod({
     layer_replication: null,
     layers_pattern: null,
     layers_to_transform: null,
-    loftq_config: {},
     megatron_config: null,
     megatron_core: "megatron.core",
     monteclora_config: null,
@@ -146,7 +150,7 @@ export const lora = defineMethod({
     use_qalora: false,
     velora_config: null,
   },
-  identityStart: ({ initLoraWeights }) => initLoraWeights !== false,
+  identityStart: ({ initLoraWeights }) => startOf(initLoraWeights).moves !== true,
   mergeable: () => true,
   check(config) {
     const { initLoraWeights, useDora, loraBias, r } = config;
@@ -217,13 +221,19 @@ export const lora = defineMethod({
     const start = startAt({ site, r, scaling: factor, scope, config });
     const A = scope.param("lora_A.weight", [rank, site.inFeatures], start.A);
     const B = scope.param("lora_B.weight", [site.outFeatures, rank], start.B, { trained: fixedB !== true });
-    if (useDora) return doraLinear(site, scope, { A, B, scaling, dropout: loraDropout });
+    // What quantises the weight puts the result in its place.
+    const { weight = site.weight } = start;
+    const held = { ...site, weight };
+    const standsIn = weight === site.weight ? {} : { standsIn: { weight } };
+    if (useDora) return { ...doraLinear(held, scope, { A, B, scaling, dropout: loraDropout }), ...standsIn };
     const bias = loraBias ? scope.param("lora_B.bias", [site.outFeatures], nothing) : undefined;
     const residual =
       start.residual === undefined
         ? undefined
         : keepResidual(scope, { ...config, startSettings }, { A, B }, start.residual);
     return {
+      ...standsIn,
+      ...(residual === undefined ? { fitTo: (original) => fitPair(held, { A, B }, original, factor) } : {}),
       forward({ f, x, base, p, dropout }) {
         const branch = (rows: Value, a: Value, b: Value): Value =>
           f.matmul(f.mul(f.matmul(rows, a, { transposeB: true }), p(scaling)), b, { transposeB: true });

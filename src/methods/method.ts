@@ -175,7 +175,7 @@ export interface ModelScope {
 }
 
 /** What a method answers at a place. */
-export type Adapter = Pick<Attachment, "forward" | "join" | "replaces" | "merged" | "penalty" | "virtual"> & {
+export type Adapter = Omit<Attachment, "adapter" | "active"> & {
   /** Options with what was taken from the model. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Whether the file held what an encoder computed, and not the encoder. */

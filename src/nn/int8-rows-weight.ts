@@ -1,12 +1,10 @@
 import type { Int8Rows } from "../base/coded-matrix.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import { LARGEST_CODE, roundRows } from "../base/int8-rows.js";
 import type { Value } from "../graph/value.js";
 import type { MatrixLayout } from "./bnb4-weight.js";
 import { type CodedProduct, type CodedWeight, turn } from "./coded-weight.js";
 import { Parameter } from "./parameter.js";
-
-/** Codes reach from −127 to 127. */
-const LARGEST = 127;
 
 /**
  * A weight in whole numbers of 8 bits by rows, as LLM.int8() keeps it. Products are those of float32 rows with the decoded weight; outliers
@@ -30,7 +28,7 @@ export class Int8RowsWeight implements CodedWeight {
     this.#codes.name = "codes";
     this.#scales.name = "scales";
     this.#scales.defer("float32", () => {
-      const scales = this.#coded.largest.map((size) => size / LARGEST);
+      const scales = this.#coded.largest.map((size) => size / LARGEST_CODE);
       return hostTensor("float32", [out], scales);
     });
   }
@@ -58,7 +56,7 @@ export class Int8RowsWeight implements CodedWeight {
     const { out: rows, width, turned } = this.layout;
     const { codes, largest } = this.#coded;
     for (let i = 0; i < rows; i += 1) {
-      const scale = Math.fround(largest[i]! / LARGEST);
+      const scale = Math.fround(largest[i]! / LARGEST_CODE);
       for (let j = 0; j < width; j += 1)
         out[turned ? j * rows + i : i * width + j] = codes[i * width + j]! * scale;
     }
@@ -71,16 +69,8 @@ export class Int8RowsWeight implements CodedWeight {
       rows = new Float32Array(values.length);
       turn(values, width, out, rows);
     }
-    const codes = new Int8Array(rows.length);
-    const largest = new Float32Array(out);
-    for (let i = 0; i < out; i += 1) {
-      const row = rows.subarray(i * width, (i + 1) * width);
-      const size = row.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-      largest[i] = size;
-      if (size > 0)
-        for (let j = 0; j < width; j += 1) codes[i * width + j] = Math.round((row[j]! * LARGEST) / size);
-    }
-    return new Int8RowsWeight(this.layout, () => ({ codes, largest }));
+    const coded = roundRows(rows, out, width);
+    return new Int8RowsWeight(this.layout, () => coded);
   }
 
   stored(): readonly (readonly [string, HostTensor])[] {

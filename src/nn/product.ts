@@ -3,7 +3,7 @@ import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value } from "../graph/value.js";
 import type { CodedWeight } from "./coded-weight.js";
 import type { Int8Part } from "./int8-weights.js";
-import { type Module, ownParameter } from "./module.js";
+import type { Module } from "./module.js";
 import type { Parameter } from "./parameter.js";
 import type { Trace } from "./trace.js";
 
@@ -14,7 +14,7 @@ import type { Trace } from "./trace.js";
  * Shapes: x (N, in) → (N, out).
  */
 export function product(t: Trace, module: Module, x: Value): Value {
-  const weight = ownParameter(module, "weight");
+  const weight = t.standing(module, "weight");
   const replaced = t.isReplaced(module, "weight");
   if (weight.coded !== undefined && !replaced) return codedProduct(t, weight, weight.coded, x);
   const packing = t.products.packed === true && !replaced ? weight.blocks?.packing : undefined;

@@ -198,6 +198,14 @@ export interface Attachment {
   join?(context: JoinContext): Value;
   /** What stands in for the module's own parameters while the adapter is active, by attribute name. Merging puts it in their place. */
   readonly replaces?: Readonly<Record<string, Replacement>>;
+  /** Parameters that stand in for the module's own while the adapter is active, kept as the module keeps those, by attribute name. */
+  readonly standsIn?: Readonly<Record<string, Parameter>>;
+  /**
+   * Sets the trained tensors so that the module with this adapter comes as near as it can to another weight (out, in).
+   *
+   * @returns what takes that back.
+   */
+  fitTo?(this: void, weight: Float32Array): () => void;
   /** Virtual tokens before every row. */
   readonly virtual?: VirtualTokens;
   /** The module's own parameters that do the same as `forward` without the adapter, by name; absent where there are none. */

@@ -93,9 +93,18 @@ export class Trace {
     return module.attachments.some(({ active, replaces }) => active && replaces?.[name] !== undefined);
   }
 
+  /** A module's own parameter, or the one that stands in for it. */
+  standing(module: Module, name: string): Parameter {
+    const own = ownParameter(module, name);
+    return module.attachments.reduce(
+      (parameter, { active, standsIn }) => (active ? standsIn?.[name] : undefined) ?? parameter,
+      own,
+    );
+  }
+
   /** Rows (N, D) of a table for the tokens of the batch, read where it is kept; undefined where the whole table is needed. */
   rowsOfTable(module: Module, ids: Value): Value | undefined {
-    const weight = ownParameter(module, "weight");
+    const weight = this.standing(module, "weight");
     const leaf = this.leaves.get(ids);
     const tokens = leaf?.kind === "batch" && leaf.name === "tokens";
     if (!tokens || weight.blocks === undefined || this.isReplaced(module, "weight")) return undefined;
@@ -115,7 +124,7 @@ export class Trace {
 
   /** The same, in the stored element type where nothing replaces it. */
   ownStored(module: Module, name: string): Value {
-    let value = (): Value => this.storedParameter(ownParameter(module, name));
+    let value = (): Value => this.storedParameter(this.standing(module, name));
     const turn = (x: Value): Value => this.#turned(module, name, x);
     for (const { active, replaces } of module.attachments) {
       const replace = active ? replaces?.[name] : undefined;

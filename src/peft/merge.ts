@@ -26,8 +26,11 @@ function mergedValues(t: Trace, module: Module, attachments: readonly Attachment
   const values = new Map<string, Value>();
   const turn = (name: string, x: Value): Value =>
     module.transposed.includes(name) ? t.f.transpose(x, { axes: [1, 0] }) : x;
-  const own = (name: string): Value =>
-    values.get(name) ?? turn(name, t.parameter(ownParameter(module, name)));
+  // What stands in for a parameter is active here, also where another adapter is.
+  const standing = (name: string): Parameter =>
+    attachments.find(({ standsIn }) => standsIn?.[name] !== undefined)?.standsIn?.[name] ??
+    ownParameter(module, name);
+  const own = (name: string): Value => values.get(name) ?? turn(name, t.parameter(standing(name)));
   for (const { replaces = {} } of attachments) {
     for (const [name, replace] of Object.entries(replaces)) {
       const context = {
