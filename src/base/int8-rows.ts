@@ -18,7 +18,8 @@ export function roundRows(values: Float32Array, out: number, width: number): Int
     const size = row.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     largest[i] = size;
     if (size === 0) continue;
-    const factor = Math.fround(LARGEST_CODE / size);
+    // PyTorch divides a number by float32 values so; products that end in .5 depend on it.
+    const factor = Math.fround(Math.fround(1 / size) * LARGEST_CODE);
     for (let j = 0; j < width; j += 1) codes[i * width + j] = nearest(Math.fround(row[j]! * factor));
   }
   return { codes, largest };

@@ -36,3 +36,14 @@ export function numberOrByName(spec: {
   const shown = { placeholder: "<number|json>", expected };
   return { schema, default: spec.default, doc: spec.doc, fromText, ...shown };
 }
+
+/** One of a few numbers. */
+export function numberChoice<const T extends number>(spec: {
+  readonly values: readonly T[];
+  readonly default: NoInfer<T>;
+  readonly doc: string;
+}): Option<T> {
+  const schema = z.literal(spec.values as [T, ...T[]]) as unknown as z.ZodType<T>;
+  const placeholder = `<${spec.values.join("|")}>`;
+  return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: asNumber };
+}

@@ -146,17 +146,6 @@ export function choice<const T extends string>(spec: {
   return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: (value) => value };
 }
 
-/** One of a few numbers. */
-export function numberChoice<const T extends number>(spec: {
-  readonly values: readonly T[];
-  readonly default: NoInfer<T>;
-  readonly doc: string;
-}): Option<T> {
-  const schema = z.literal(spec.values as [T, ...T[]]) as unknown as z.ZodType<T>;
-  const placeholder = `<${spec.values.join("|")}>`;
-  return { schema, default: spec.default, doc: spec.doc, placeholder, fromText: asNumber };
-}
-
 /** One of a few words, or nothing. */
 export function optionalChoice<const T extends string>(spec: {
   readonly values: readonly T[];

@@ -247,7 +247,7 @@ describe("LoRA", () => {
     expect(await errorOf({ peftType: "LORA", initLoraWeights: "pissa_niter_many" as "pissa" }))
       .toMatchInlineSnapshot(`
         "LORA has an option that cannot be used.
-          initLoraWeights  "pissa_niter_many" is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, pissa_niter_<n>
+          initLoraWeights  "pissa_niter_many" is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, loftq, pissa_niter_<n>
         fix: initLoraWeights: true"
       `);
   });

@@ -38,7 +38,7 @@ const nothingInCodes = (name: string): ConfigError =>
     code: "loftq_nothing",
     summary: `The adapter ${name} holds on to no linear layer in codes that it could be fitted at.`,
     fixes: [
-      'load the base with loadIn4bit: true, and attach { peftType: "LORA" } without useDora',
+      "load the base with loadIn4bit: true, and attach LoRA without useDora",
       'initLoraWeights: "loftq" on a base that is not quantised',
     ],
     fields: { adapter: name },

@@ -206,9 +206,8 @@ describe("replaceLoraWeightsLoftq", () => {
     expect(await replaceLoraWeightsLoftq(model, { callback: (path) => path.includes("never") })).toEqual([]);
     expect(await scores(base)).toEqual(start);
     const stored = join(fixturesFolder, "bnb/llama-nf4/model");
-    await expect(
-      replaceLoraWeightsLoftq(model, { modelPath: stored }),
-    ).rejects.toThrowErrorMatchingInlineSnapshot(`
+    await expect(replaceLoraWeightsLoftq(model, { modelPath: stored })).rejects
+      .toThrowErrorMatchingInlineSnapshot(`
       [ConfigError: /work/wt/nf4/test/fixtures/bnb/llama-nf4/model holds the weight in codes, not the original one at model.layers.0.self_attn.q_proj.
       fix: modelPath: the folder of the model before it was quantised]
     `);
@@ -223,7 +222,7 @@ describe("replaceLoraWeightsLoftq", () => {
     const plain = await getPeftModel(whole, lora({}));
     await expect(replaceLoraWeightsLoftq(plain)).rejects.toThrowErrorMatchingInlineSnapshot(`
       [ConfigError: The adapter default holds on to no linear layer in codes that it could be fitted at.
-      fix: load the base with loadIn4bit: true, and attach { peftType: "LORA" } without useDora
+      fix: load the base with loadIn4bit: true, and attach LoRA without useDora
        or: initLoraWeights: "loftq" on a base that is not quantised]
     `);
     plain.deleteAdapter("default");
