@@ -276,7 +276,8 @@ export function groupKeys({ inert }: OptionGroup, given: Readonly<Record<string,
 
 /** A group as files have it. */
 export function groupInFile({ options, inert, absent }: OptionGroup, given: unknown): unknown {
-  if (given === undefined) return absent;
+  const nothing = absent !== null && Object.keys(given ?? {}).length === 0;
+  if (given === undefined || nothing) return absent;
   const values = groupValues(options, given as OptionRecord);
   const entries = Object.entries(values).map(([key, value]) => [toSnakeCase(key), value ?? null]);
   return { ...inert, ...Object.fromEntries(entries) };

@@ -129,9 +129,9 @@ describe("a bad value: the option, the value, what was expected, a cure", () => 
       useDora  7 is not true or false  fix: useDora: false
       loraBias  "no such word" is not true or false  fix: loraBias: false
       loraBias  7 is not true or false  fix: loraBias: false
-      initLoraWeights  7 is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, pissa_niter_<n>  fix: initLoraWeights: true
-      initLoraWeights  [-1] is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, pissa_niter_<n>  fix: initLoraWeights: true
-      initLoraWeights  {"bad":0} is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, pissa_niter_<n>  fix: initLoraWeights: true
+      initLoraWeights  7 is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, loftq, pissa_niter_<n>  fix: initLoraWeights: true
+      initLoraWeights  [-1] is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, loftq, pissa_niter_<n>  fix: initLoraWeights: true
+      initLoraWeights  {"bad":0} is not one of true, false, gaussian, orthogonal, pissa, olora, eva, corda, lora_ga, mica, loftq, pissa_niter_<n>  fix: initLoraWeights: true
       evaConfig  7 is not a set of values by name (rho, tau, useLabelMask, labelMaskValue, whiten, adjustScalingFactors)  fix: leave evaConfig out
       evaConfig  [-1] is not a set of values by name (rho, tau, useLabelMask, labelMaskValue, whiten, adjustScalingFactors)  fix: leave evaConfig out
       evaConfig.rho  0.999 is too small; at least 1 was expected  fix: rho: 2 in evaConfig
@@ -159,6 +159,13 @@ describe("a bad value: the option, the value, what was expected, a cure", () => 
       loraGaConfig.scale  7 is not one of stable, weight_svd, gd_scale, unit  fix: scale: "stable" in loraGaConfig
       loraGaConfig.stableGamma  0 is too small; above 0 was expected  fix: stableGamma: 16 in loraGaConfig
       loraGaConfig.stableGamma  "many" is not a number; above 0 was expected  fix: stableGamma: 16 in loraGaConfig
+      loftqConfig  7 is not a set of values by name (loftqBits, loftqIter)  fix: leave loftqConfig out
+      loftqConfig  [-1] is not a set of values by name (loftqBits, loftqIter)  fix: leave loftqConfig out
+      loftqConfig.loftqBits  "no such word" is not 4 or 8  fix: loftqBits: 4 in loftqConfig
+      loftqConfig.loftqBits  7 is not 4 or 8  fix: loftqBits: 4 in loftqConfig
+      loftqConfig.loftqIter  0 is too small; at least 1 was expected  fix: loftqIter: 1 in loftqConfig
+      loftqConfig.loftqIter  1.5 is not a whole number; 1 or more was expected  fix: loftqIter: 1 in loftqConfig
+      loftqConfig.loftqIter  "many" is not a whole number; 1 or more was expected  fix: loftqIter: 1 in loftqConfig
       targetParameters  7 is not a list of names, patterns or objects ({ exact }, { regex }, { kind }, { match })  fix: targetParameters: ["q_proj.weight"]
       targetParameters  [-1] (at 0) is not a list of names, patterns or objects ({ exact }, { regex }, { kind }, { match })  fix: targetParameters: ["q_proj.weight"]
       targetParameters  {"bad":0} is not a list of names, patterns or objects ({ exact }, { regex }, { kind }, { match })  fix: targetParameters: ["q_proj.weight"]
