@@ -110,7 +110,7 @@ describe("the way from data to a merged model", () => {
   test("a run file, overridden by a flag, as a dry run", () => {
     const file = write(
       "run.yaml",
-      "model_name_or_path: model\ndataset: data.jsonl\nnum_train_epochs: 2\nlora_r: 16\nlearning_rate: 1.0e-4\nlora_target_modules: [q_proj, v_proj]\n",
+      "model_name_or_path: model\ndataset: data.jsonl\nnum_train_epochs: 2\nlora_r: 16\nlearning_rate: 1.0e-4\nmemory_limit: 800MiB\nlora_target_modules: [q_proj, v_proj]\n",
     );
     const { code, out } = peft("train", file, "--learning-rate", "3e-4", "--dry-run");
     expect(code).toBe(0);

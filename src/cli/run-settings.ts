@@ -196,16 +196,30 @@ function check(
   });
 }
 
+/** Values of a run file, with texts such as 800MiB read as flags are where an option takes no text. */
+function readTexts(values: Readonly<Record<string, unknown>>, options: Options): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(values).map(([key, value]) => {
+      const option = options[key];
+      if (typeof value !== "string" || option === undefined) return [key, value];
+      const takes = (one: unknown): boolean => option.schema.safeParse(one).success;
+      const read = option.fromText(value);
+      return [key, !takes(value) && takes(read) ? read : value];
+    }),
+  );
+}
+
 /** Settings from a run file and from flags; flags win. Every fault of one source is reported at once. */
 export function resolveRun(file: RunFile | undefined, flags: Readonly<Record<string, unknown>>): RunSettings {
-  const fromFile = resolveAliases(allRunOptions, file?.values ?? {});
+  const inFile = readTexts(file?.values ?? {}, allRunOptions);
+  const fromFile = resolveAliases(allRunOptions, inFile);
   const fromFlags = resolveAliases(allRunOptions, flags);
   const given: Record<string, unknown> = { ...fromFile, ...fromFlags };
   const named = given["peftType"] as string;
   const peftType = allMethods().has(named) ? named : runOptions.peftType.default;
   const methodOptions = findMethod(peftType).config;
   const known = { ...allRunOptions, ...methodOptions };
-  if (file !== undefined) check(file.values, known, file.path, "snake_case", file);
+  if (file !== undefined) check(inFile, known, file.path, "snake_case", file);
   check(flags, known, "The command line", "kebab-case");
   const foreign = Object.keys(given).filter(
     (key) => !Object.hasOwn(runOptions, key) && !Object.hasOwn(methodOptions, key),
