@@ -206,11 +206,9 @@ describe("replaceLoraWeightsLoftq", () => {
     expect(await replaceLoraWeightsLoftq(model, { callback: (path) => path.includes("never") })).toEqual([]);
     expect(await scores(base)).toEqual(start);
     const stored = join(fixturesFolder, "bnb/llama-nf4/model");
-    await expect(replaceLoraWeightsLoftq(model, { modelPath: stored })).rejects
-      .toThrowErrorMatchingInlineSnapshot(`
-      [ConfigError: /work/wt/nf4/test/fixtures/bnb/llama-nf4/model holds the weight in codes, not the original one at model.layers.0.self_attn.q_proj.
-      fix: modelPath: the folder of the model before it was quantised]
-    `);
+    await expect(replaceLoraWeightsLoftq(model, { modelPath: stored })).rejects.toThrow(
+      `${stored} holds the weight in codes, not the original one at model.layers.0.self_attn.q_proj.`,
+    );
     model.deleteAdapter("default");
     await expect(getPeftModel(base, lora(loftq()))).rejects.toThrowErrorMatchingInlineSnapshot(`
       [ConfigError: initLoraWeights: loftq quantises a float weight, and that of model.layers.0.self_attn.q_proj is in codes already.
