@@ -47,6 +47,42 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const small = ["--model", "model", "--dataset", "data.jsonl", "--max-length", "40", "--batch-size", "4"];
 
+describe("what a run may be told besides", () => {
+  const run = (out: string, ...rest: string[]) =>
+    peft("train", ...small, "--max-steps", "3", "--learning-rate", "1e-2", "--output-dir", out, ...rest);
+
+  test("activations in a file change nothing but where they are", () => {
+    const kept = run("kept");
+    const offloaded = run("offloaded", "--offload-activations", "scratch");
+    expect(offloaded.code, offloaded.err).toBe(0);
+    expect(readFileSync(at("offloaded/adapter_model.safetensors"))).toEqual(
+      readFileSync(at("kept/adapter_model.safetensors")),
+    );
+    expect(kept.code, kept.err).toBe(0);
+    expect(readdirSync(at("scratch"))).toEqual([]);
+    expect(run("kept", "--offload-activations", "data.jsonl").err).toContain(
+      "data.jsonl cannot be written: a file is in the way.",
+    );
+  });
+
+  test("the layout of AdapterHub, and a method that it does not have", () => {
+    const trained = run("hub", "--peft-type", "SEQ_BN", "--layout", "adapterhub");
+    expect(trained.code, trained.err).toBe(0);
+    expect(readdirSync(at("hub")).toSorted()).toEqual([
+      "adapter.safetensors",
+      "adapter_config.json",
+      "loss.svg",
+      "train.jsonl",
+    ]);
+    expect(peft("inspect", "hub").out).toContain("SEQ_BN");
+    const refused = run("refused", "--peft-type", "VERA", "--layout", "adapterhub");
+    expect(refused.code).toBe(2);
+    expect(refused.err).toContain("(VERA) is not written for AdapterHub.");
+    // It is said before the first step, not after the last.
+    expect(refused.err).not.toMatch(/step/);
+  });
+});
+
 describe("the way from data to a merged model", () => {
   test("train, inspect, generate, merge", async () => {
     const train = peft(

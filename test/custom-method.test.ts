@@ -1,6 +1,6 @@
 // The package in examples/custom-method, built and tested as its author would, with nothing but the public exports.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -54,6 +54,14 @@ test("the command line trains, shows and merges it", () => {
     "out",
   );
   expect(train.code, train.text).toBe(0);
+  const file = join(folder, "run.yaml");
+  writeFileSync(
+    file,
+    `model: embedded\ndataset: embedded\npeft_type: SSF\nshift: false\nplugin: ${plugin}\n`,
+  );
+  const dry = peft("train", "run.yaml", "--dry-run");
+  expect(dry.code, dry.text).toBe(0);
+  expect(dry.text).toMatch(/^peft_type: SSF +# file$/m);
   expect(peft(`--plugin=${plugin}`, "inspect", "out").text).toContain("SSF");
   expect(peft("--plugin", plugin, "merge", "embedded", "out").text).toContain("saved: merged");
   const without = peft("inspect", "out");

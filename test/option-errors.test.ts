@@ -242,13 +242,21 @@ describe("a bad value of an option that is no method's: the option, the value, w
       columns  7 is not a set of columns by what they hold  fix: columns: { text: "review", label: "score" }
       columns  [-1] is not a set of columns by what they hold  fix: columns: { text: "review", label: "score" }
       columns  {"bad":0} (at bad) is not a set of columns by what they hold  fix: columns: { text: "review", label: "score" }
-      activationMemory  0 is too small; above 0 was expected  fix: leave activationMemory out
-      activationMemory  "many" is not a number; above 0 was expected  fix: leave activationMemory out
-      memoryLimit  0 is too small; above 0 was expected  fix: leave memoryLimit out
-      memoryLimit  "many" is not a number; above 0 was expected  fix: leave memoryLimit out
+      activationMemory  0 is too small; above 0 was expected  fix: activationMemory: "800MiB"
+      activationMemory  "many" is not a size such as 800MiB  fix: activationMemory: "800MiB"
+      offloadActivations  7 is not a text  fix: leave offloadActivations out
+      offloadActivations  [-1] is not a text  fix: leave offloadActivations out
+      offloadActivations  {"bad":0} is not a text  fix: leave offloadActivations out
+      memoryLimit  0 is too small; above 0 was expected  fix: memoryLimit: "800MiB"
+      memoryLimit  "many" is not a size such as 800MiB  fix: memoryLimit: "800MiB"
       calibrationBatches  0 is too small; at least 1 was expected  fix: calibrationBatches: 64
       calibrationBatches  1.5 is not a whole number; 1 or more was expected  fix: calibrationBatches: 64
       calibrationBatches  "many" is not a whole number; 1 or more was expected  fix: calibrationBatches: 64
+      layout  "no such word" is not one of peft, adapterhub  fix: layout: "peft"
+      layout  7 is not one of peft, adapterhub  fix: layout: "peft"
+      plugin  7 is not a name or a list of names  fix: leave plugin out
+      plugin  [-1] is not a name or a list of names  fix: leave plugin out
+      plugin  {"bad":0} is not a name or a list of names  fix: leave plugin out
       verify  "no such word" is not true or false  fix: verify: true
       verify  7 is not true or false  fix: verify: true
       profile  "no such word" is not true or false  fix: profile: false
@@ -369,7 +377,9 @@ describe("a bad value of an option that is no method's: the option, the value, w
   test("every text says what was expected, and every cure is taken and more than nothing", () => {
     for (const [name, options] of records)
       for (const [key, option] of Object.entries(options)) {
-        const value = option.example ?? option.default;
+        const cure = option.example ?? option.default;
+        // What run files and flags write as a text, such as 800MiB.
+        const value = typeof cure === "string" ? option.fromText(cure) : cure;
         expect(optionFaults({ [key]: option }, { [key]: value }, "camelCase"), `${name} ${key}`).toEqual([]);
         expect(value, `${name} ${key}`).not.toBe("");
         const faults = badValues(option).flatMap((bad) =>

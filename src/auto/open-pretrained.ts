@@ -13,6 +13,7 @@ import { defaultEngine } from "../runtime/engines.js";
 import type { Engine } from "../runtime/engine.js";
 import { availableMemoryBytes } from "../runtime/memory.js";
 import { type Tokenizer, tokenizerFromFiles } from "../text/tokenizer.js";
+import { checkOffloadFolder } from "../files/offload-folder.js";
 import { initialiseParameters, initialiseWeights } from "./initialise.js";
 import { loadWeights, type WeightDType } from "./load-weights.js";
 import type { PretrainedModelParts } from "./pretrained-model.js";
@@ -40,6 +41,13 @@ export interface FromPretrainedOptions extends Partial<QuantisationOptions> {
    * @defaultValue no limit
    */
   readonly memoryBytes?: number | undefined;
+  /**
+   * Folder, on a disk, of a file that holds what training reads again in its backward pass: memory for long rows, paid for in
+   * writing and reading. Results are the same bit for bit; the file goes when the model is closed or the process ends.
+   *
+   * @defaultValue everything stays in memory
+   */
+  readonly offloadFolder?: string | undefined;
   /**
    * What matrix products with frozen weights are computed in. `int8` rounds weights and what they are multiplied with, forward and
    * backward, to 8 bits: faster where the processor multiplies bytes, with gradients of about 1 % error. An adapter so trained
@@ -184,7 +192,8 @@ async function openParts(
     );
   }
   const files = checkpoint.tokenizerFiles();
-  const { activationBytes = defaultActivationBytes() } = options;
+  const { activationBytes = defaultActivationBytes(), memoryBytes, offloadFolder } = options;
+  if (offloadFolder !== undefined) await checkOffloadFolder(offloadFolder, onWarning);
   const arithmetic = await usableArithmetic(options.arithmetic, engine, onWarning);
   return {
     name,
@@ -195,7 +204,7 @@ async function openParts(
     checkpoint,
     tokenizer: files === undefined ? undefined : tokenizerFromFiles(files),
     generationConfig: checkpoint.generationConfig?.(),
-    runner: { activationBytes, arithmetic, memoryBytes: options.memoryBytes, onWarning },
+    runner: { activationBytes, arithmetic, memoryBytes, offloadFolder, onWarning },
   };
 }
 

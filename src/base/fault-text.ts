@@ -15,13 +15,14 @@ export const SPELL: Readonly<Record<Spelling, (name: string) => string>> = {
 
 /** What an option expects, as the end of "7 is not …". */
 function expectation(option: Option<unknown>): string {
+  if (option.expected !== undefined) return option.expected;
   const range = optionRange(option);
   const { kind, values = [] } = range;
   if (kind === "integer") return `a whole number; ${describeRange(range)} was expected`;
   if (kind === "number") return `a number; ${describeRange(range)} was expected`;
   if (kind === "words" && values.every((value) => typeof value === "string"))
     return values.length === 1 ? `${values[0]}, the only choice` : `one of ${values.join(", ")}`;
-  return kind === "words" ? describeRange(range) : (option.expected ?? "what was expected");
+  return kind === "words" ? describeRange(range) : "what was expected";
 }
 
 /** What is wrong with a value of an option: the value, and the bound that it is beyond or what was expected. */

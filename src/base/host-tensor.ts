@@ -65,3 +65,7 @@ export function hostTensor(dtype: DType, dims: readonly number[], data: TensorDa
 export function zeros(dtype: DType, dims: readonly number[]): HostTensor {
   return { dtype, dims, data: new ARRAYS[dtype](elementCount(dims)) };
 }
+
+/** The elements of a tensor as bytes, in place. */
+export const tensorBytes = ({ data }: HostTensor): Uint8Array =>
+  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

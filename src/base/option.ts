@@ -15,7 +15,7 @@ export interface Option<T> {
   readonly fileKey?: string;
   /** Reads the text of a flag; undefined where the text is no such value. */
   readonly fromText: (text: string) => unknown;
-  /** What it takes, as the end of "7 is not …", where its check does not say it. */
+  /** What it takes, as the end of "7 is not …", where its check does not say it well. */
   readonly expected?: string;
   /** A value for errors to show; the default where absent. */
   readonly example?: unknown;

@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import { isAbsolute, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ConfigError } from "../base/errors.js";
+import { readRunFile } from "./run-file.js";
 import { isMethod, registerMethod } from "../peft/method-registry.js";
 
 const FLAG = "--plugin";
@@ -47,8 +48,18 @@ async function load(module: string): Promise<void> {
   for (const method of methods) registerMethod(method);
 }
 
+/** Loads what the run file of `peft train` names; a file that cannot be read is for the command to report. */
+async function loadRunFilePlugins(argv: readonly string[]): Promise<void> {
+  const path = argv[0] === "train" ? argv.find((arg) => /\.ya?ml$/.test(arg)) : undefined;
+  if (path === undefined) return;
+  const file = await readRunFile(path).catch(() => undefined);
+  const named = file?.values["plugin"];
+  for (const module of typeof named === "string" ? [named] : Array.isArray(named) ? named : [])
+    if (typeof module === "string") await load(module);
+}
+
 /**
- * Loads the modules that `--plugin` names, in their order, and answers the command line without them.
+ * Loads the modules that `--plugin` and the run file name, in their order, and answers the command line without them.
  *
  * @throws {@link ConfigError} `plugin_unnamed`, `plugin_unreadable` or `plugin_empty`
  */
@@ -70,5 +81,6 @@ export async function loadPlugins(argv: readonly string[]): Promise<string[]> {
     }
     await load(module);
   }
+  await loadRunFilePlugins(rest);
   return rest;
 }

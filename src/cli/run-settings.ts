@@ -8,6 +8,7 @@ import {
   number,
   type Option,
   type Options,
+  names,
   optionalText,
   text,
 } from "../base/option.js";
@@ -15,6 +16,7 @@ import { quantisationOptions } from "../auto/quantisation-options.js";
 import { arithmetic } from "./arithmetic.js";
 import type { Spelling } from "../base/fault-text.js";
 import { optionError, optionFaults, resolveAliases } from "../base/read-options.js";
+import { ADAPTER_LAYOUTS } from "../peft/adapter-layout.js";
 import { allMethods, findMethod } from "../peft/method-registry.js";
 import { clozeOptions } from "../text/cloze-options.js";
 import { encodingOptions } from "../text/encode-example.js";
@@ -47,6 +49,8 @@ const size = (doc: string): Option<number | undefined> => ({
   default: undefined,
   doc,
   placeholder: "<size>",
+  expected: "a size such as 800MiB",
+  example: "800MiB",
   fromText(value) {
     const match = /^([\d.]+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?$/i.exec(value.trim());
     const units: Readonly<Record<string, number>> = {
@@ -126,6 +130,10 @@ export const runOptions = {
   activationMemory: size(
     "Memory for kept activations, such as 800MiB (512MiB unless less is free); what is over is computed again.",
   ),
+  offloadActivations: optionalText({
+    placeholder: "<folder>",
+    doc: "Folder, on a disk, of a file for what the backward pass reads again: less memory for long rows, slower steps.",
+  }),
   memoryLimit: size(
     "Memory that the process should stay below, such as 800MiB: weights are decoded for each use, batches run in parts.",
   ),
@@ -134,6 +142,12 @@ export const runOptions = {
     min: 1,
     doc: "Batches of training rows that a start looks at which depends on data, such as initLoraWeights: eva.",
   }),
+  layout: choice({
+    values: ADAPTER_LAYOUTS,
+    default: "peft",
+    doc: "Files of the adapter: as Hugging Face PEFT reads them, or as AdapterHub does.",
+  }),
+  plugin: names({ doc: "Modules or packages whose methods are used besides those of peft.js." }),
   verify: flag({
     default: true,
     doc: "Checks after the run that the base is bit-identical and that every adapter tensor moved.",

@@ -1,5 +1,6 @@
 import { NonFiniteError } from "../base/errors.js";
 import type { OutputFolder } from "../files/folder.js";
+import type { AdapterLayout } from "../peft/adapter-layout.js";
 import type { PeftModel } from "../peft/peft-model.js";
 import type { Dataset } from "../text/dataset.js";
 import type { TaskSet } from "../text/task-ids.js";
@@ -30,13 +31,19 @@ export function verificationLines(report: VerificationReport): string[] {
   ];
 }
 
+interface SavedWith {
+  readonly title: string;
+  readonly tasks: TaskSet | undefined;
+  readonly layout: AdapterLayout;
+}
+
 async function saveRun(
   model: PeftModel,
   folder: OutputFolder,
   events: readonly TrainEvent[],
-  { title, tasks }: { readonly title: string; readonly tasks: TaskSet | undefined },
+  { title, tasks, layout }: SavedWith,
 ): Promise<void> {
-  await model.savePretrained(folder.path);
+  await model.savePretrained(folder.path, { layout });
   await saveTaskNames(folder, tasks);
   await folder.text("train.jsonl", events.map((event) => `${JSON.stringify(event)}\n`).join(""));
   await folder.text("loss.svg", lossCurve(events, title));
@@ -54,10 +61,12 @@ export async function runTraining(
     /** The tasks of the rows, whose names are kept beside the adapter. */
     readonly tasks?: TaskSet | undefined;
     readonly folder: OutputFolder;
+    /** How the adapter is laid out. @defaultValue "peft" */
+    readonly layout?: AdapterLayout;
     readonly terminal: Terminal;
   },
 ): Promise<TrainingRun> {
-  const { verify, folder, terminal, tasks, ...rest } = options;
+  const { verify, folder, terminal, tasks, layout = "peft", ...rest } = options;
   const show = showProgress(terminal);
   const events: TrainEvent[] = [];
   const title = `${model.base.name}: ${model.adapter().method.title}`;
@@ -69,12 +78,12 @@ export async function runTraining(
     }
   } catch (error) {
     if (error instanceof NonFiniteError) {
-      await saveRun(model, folder, events, { title, tasks });
+      await saveRun(model, folder, events, { title, tasks, layout });
       terminal.note(`The last good adapter is in ${folder.path}.`);
     }
     throw error;
   }
-  await saveRun(model, folder, events, { title, tasks });
+  await saveRun(model, folder, events, { title, tasks, layout });
   const end = events.at(-1);
   if (end?.type === "end") {
     const stopped = end.reason === "aborted" ? "stopped by Ctrl-C, " : "";

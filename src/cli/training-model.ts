@@ -28,6 +28,7 @@ export async function openTrainingModel(
     ...pickQuantisation(run),
     memoryBytes: run["memoryLimit"] as number | undefined,
     activationBytes: run["activationMemory"] as number | undefined,
+    offloadFolder: run["offloadActivations"] as string | undefined,
     signal,
     onWarning: (text: string) => terminal.note(`warning: ${text}`),
   };

@@ -18,6 +18,7 @@ import {
 import { openTrainingModel } from "../cli/training-model.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { PeftConfig } from "../methods/index.js";
+import type { AdapterLayout } from "../peft/adapter-layout.js";
 import { getPeftModel } from "../peft/peft-model.js";
 import type { TrainEvent } from "../train/event.js";
 import { trainOptions, type TrainOptions } from "../train/train-options.js";
@@ -111,6 +112,8 @@ export const train = defineCommand({
         },
         signal,
       });
+      const layout = run["layout"] as AdapterLayout;
+      model.assertSavable(layout);
       for (const { text } of model.warnings) terminal.note(`warning: ${text}`);
       // Virtual tokens take their part of the context, so where nothing looks at the rows they come after the adapter.
       const data = encode();
@@ -125,6 +128,7 @@ export const train = defineCommand({
         tasks: data.tasks,
         maxLength: Math.min(run["maxLength"] as number, base.contextLength),
         verify: run["verify"] as boolean,
+        layout,
         folder,
         terminal,
         signal,

@@ -36,8 +36,11 @@ export const unlimited = (activationBytes: number): MemoryPlan => ({
   least: () => 0,
 });
 
-/** Bytes a token of the streams that the backward pass reads again. */
-function keptBytes(plan: Plan): number {
+/** Stages whose streams are in memory where those that wait are in a file: written, computed, and read ahead. */
+const STAGES_IN_MEMORY = 4;
+
+/** Bytes a token of the streams that the backward pass reads again and that are in memory at once. */
+function keptBytes(plan: Plan, offloads: boolean): number {
   const widths = new Map<Slot, number>();
   const kept = new Set<Slot>();
   for (const stage of plan.stages) {
@@ -50,7 +53,11 @@ function keptBytes(plan: Plan): number {
     for (const source of stage.recompute.backward?.sources ?? [])
       if (source.kind === "stream") kept.add(stage.reads[source.stream]!);
   }
-  return 4 * [...kept].reduce((sum, slot) => sum + (widths.get(slot) ?? 0), 0);
+  const bytesOf = (slots: Iterable<Slot>): number =>
+    4 * [...slots].reduce((sum, slot) => sum + (widths.get(slot) ?? 0), 0);
+  const all = bytesOf(kept);
+  const widest = plan.stages.reduce((most, { reads }) => Math.max(most, bytesOf(Object.values(reads))), 0);
+  return offloads ? Math.min(all, STAGES_IN_MEMORY * widest) : all;
 }
 
 /** Bytes a token of everything that a graph computes; about half of it is there at once. */
@@ -87,6 +94,8 @@ export function planMemory(
     readonly headBytes: number;
     /** The most that products may keep. */
     readonly activationBytes: number;
+    /** Whether streams wait for the backward pass in a file. */
+    readonly offloads: boolean;
   },
 ): MemoryPlan {
   const scoreBytes = Math.min(SCORE_BYTES, given.limit / 50);
@@ -97,7 +106,8 @@ export function planMemory(
       ? computedBytes(stage.recompute.backward) / 2
       : 0,
   );
-  const perToken = BLOCK_WASTE * keptBytes(plan) + working.reduce((most, bytes) => Math.max(most, bytes), 0);
+  const perToken =
+    BLOCK_WASTE * keptBytes(plan, given.offloads) + working.reduce((most, bytes) => Math.max(most, bytes), 0);
   const left = USABLE * given.limit - fixed;
   const passTokens = Math.max(1, Math.floor(left / perToken));
   return {

@@ -6,6 +6,7 @@ import { addGradient, type Resolve, resolveDims, runBound, symbolSizes } from ".
 import type { KeyValueCache } from "./key-value-cache.js";
 import { HeldAhead } from "./lent-weights.js";
 import type { Observer } from "./observe.js";
+import { PassSlots } from "./pass-slots.js";
 import { passTensors, uniform } from "./pass-tensors.js";
 import type { Plan, PlannedAttention, PlannedStage, PlannedTokens, Slot } from "./plan.js";
 import type { Runner } from "./runner.js";
@@ -28,10 +29,9 @@ export interface PassOptions extends RunOptions {
 
 /** One forward pass, and the backward pass that may follow it. */
 export class Pass {
-  readonly #slots = new Map<Slot, HostTensor>();
+  readonly #slots: PassSlots;
   readonly #gradients = new Map<Slot, HostTensor>();
   readonly #saved = new Map<PlannedTokens, HostTensor[]>();
-  readonly #readers = new Map<Slot, number>();
   readonly #ahead: HeldAhead;
   readonly #policy: ActivationPolicy;
   readonly #tensors: Readonly<Record<Over, Readonly<Record<string, HostTensor>>>>;
@@ -52,6 +52,7 @@ export class Pass {
     this.#stages = plan.stages.filter(({ over }) => tokensOver(batch, over) !== undefined);
     this.#policy = chooseActivations(plan, (over) => tokensOver(batch, over)?.tokens.length ?? 0, budget);
     if (options.gradients === true) runner.lastPolicy = this.#policy;
+    this.#slots = new PassSlots(runner.pool, options.gradients === true ? runner.offload() : undefined);
     this.#tensors = passTensors(runner.model, virtual, options);
     this.#countReaders();
   }
@@ -66,14 +67,11 @@ export class Pass {
   }
 
   #countReaders(): void {
-    const read = (slot: Slot): unknown => this.#readers.set(slot, (this.#readers.get(slot) ?? 0) + 1);
-    read(this.plan.hidden);
-    for (const stage of this.#stages) for (const slot of this.#uses(stage)) read(slot);
-  }
-
-  /** Slots that a stage reads, once for the forward pass and once more where its backward pass reads them again. */
-  #uses(stage: PlannedStage): Slot[] {
-    return [...this.#reads(stage), ...this.#backwardReads(stage)];
+    this.#slots.expect("forward", [this.plan.hidden]);
+    for (const stage of this.#stages) {
+      this.#slots.expect("forward", this.#reads(stage));
+      this.#slots.expect("backward", this.#backwardReads(stage));
+    }
   }
 
   /** Slots that a stage reads in this pass: keys and values of a source that is not there come from the cache. */
@@ -91,14 +89,6 @@ export class Pass {
     return [...streams].map((stream) => stage.reads[stream]!);
   }
 
-  #done(slots: readonly Slot[]): void {
-    for (const slot of slots) {
-      const left = this.#readers.get(slot)! - 1;
-      this.#readers.set(slot, left);
-      if (left === 0) this.#drop(slot);
-    }
-  }
-
   async run(): Promise<void> {
     const stages = this.#stages;
     for (const [i, stage] of stages.entries()) {
@@ -112,18 +102,13 @@ export class Pass {
       } else {
         await this.#forwardAttention(stage);
       }
-      this.#done(this.#reads(stage));
+      await this.#slots.doneForward(this.#reads(stage));
       // A stream that nothing reads again is not kept, such as keys of a model that is cut short.
-      for (const slot of Object.values(stage.writes)) if (!this.#readers.has(slot)) this.#drop(slot);
+      for (const slot of Object.values(stage.writes)) if (!this.#slots.isRead(slot)) this.#slots.drop(slot);
     }
     this.#prepare(undefined);
     if (this.virtual.inserted > 0)
       this.#slots.set(this.plan.hidden, reordered(this.runner.pool, this.virtual, this.hidden, "apart"));
-  }
-
-  #drop(slot: Slot): void {
-    this.runner.pool.release(this.#slots.get(slot)!);
-    this.#slots.delete(slot);
   }
 
   /** Rows of what a stage writes. */
@@ -208,12 +193,18 @@ export class Pass {
         this.plan.hidden,
         inserted > 0 ? reordered(this.runner.pool, this.virtual, dHidden, "run") : dHidden,
       );
-      this.#done([this.plan.hidden]);
-      for (const stage of [...this.#stages].reverse()) {
+      this.#slots.done([this.plan.hidden]);
+      const stages = [...this.#stages].reverse();
+      for (const [i, stage] of stages.entries()) {
         this.options.signal?.throwIfAborted();
+        const next = stages[i + 1];
+        await this.#slots.fetch(
+          this.#backwardReads(stage),
+          next === undefined ? [] : this.#backwardReads(next),
+        );
         if (stage.kind === "tokens") await this.#backwardTokens(stage);
         else if (stage.backward) await this.#backwardAttention(stage);
-        this.#done(this.#backwardReads(stage));
+        this.#slots.done(this.#backwardReads(stage));
       }
     } finally {
       this.release();
@@ -288,11 +279,11 @@ export class Pass {
 
   /** Gives all memory of the pass back; safe to call twice. */
   release(): void {
-    const held = [...this.#slots.values(), ...this.#gradients.values(), ...[...this.#saved.values()].flat()];
+    const held = [...this.#gradients.values(), ...[...this.#saved.values()].flat()];
     for (const tensor of held) this.runner.pool.release(tensor);
+    this.#slots.release();
     this.#prepare(undefined);
     this.runner.passReleased(this);
-    this.#slots.clear();
     this.#gradients.clear();
     this.#saved.clear();
   }

@@ -1,10 +1,12 @@
 import { largeBuffers } from "../base/large-buffer.js";
+import { ScratchFile } from "../files/scratch-file.js";
 import type { Engine } from "../runtime/engine.js";
 import { residentBytes } from "../runtime/memory.js";
 import type { ActivationPolicy } from "./activation-policy.js";
 import { AttentionRunner } from "./attention-runner.js";
 import { BufferPool } from "./buffer-pool.js";
 import type { Observer } from "./observe.js";
+import { OffloadedTensors } from "./offloaded-tensors.js";
 import { type MemoryPlan, planMemory, unlimited } from "./memory-plan.js";
 import { Pass, type PassOptions } from "./pass.js";
 import { LentWeights } from "./lent-weights.js";
@@ -23,6 +25,8 @@ export interface RunnerOptions {
   readonly activationBytes?: number | undefined;
   /** Bytes that the process should not exceed while it trains. */
   readonly memoryBytes?: number | undefined;
+  /** Folder of a file for what the backward pass reads again; without it, that stays in memory. */
+  readonly offloadFolder?: string | undefined;
   readonly onWarning?: ((text: string) => void) | undefined;
 }
 
@@ -32,6 +36,7 @@ export class Runner {
   readonly pool: BufferPool;
   readonly attention: AttentionRunner;
   readonly weights: LentWeights;
+  readonly #scratch: ScratchFile | undefined;
   /** What was decided about activations in the last step with gradients. */
   lastPolicy: ActivationPolicy | undefined;
   #plans = new Map<string, Plan>();
@@ -54,6 +59,8 @@ export class Runner {
     this.pool = new BufferPool(largeBuffers(engine.capabilities));
     this.weights = new LentWeights(this.pool, options.memoryBytes === undefined);
     this.attention = new AttentionRunner(this.sessions, this.pool);
+    const { offloadFolder: folder } = options;
+    this.#scratch = folder === undefined ? undefined : new ScratchFile(folder);
   }
 
   /** Must be called when adapters come, go, or change what is trained. */
@@ -82,6 +89,11 @@ export class Runner {
     this.#residentAtStart = residentBytes();
   }
 
+  /** Where a pass puts what waits for its backward pass; nothing where that stays in memory. */
+  offload(): OffloadedTensors | undefined {
+    return this.#scratch && new OffloadedTensors(this.#scratch, this.pool);
+  }
+
   /** How the memory of a step is divided; looked at before the first one, since what is resident then stays. */
   get memory(): MemoryPlan {
     const { memoryBytes: limit, activationBytes = Infinity } = this.options;
@@ -91,7 +103,13 @@ export class Runner {
       const { vocabularySize = 0, width = 0 } = this.model.inputEmbedding ?? {};
       const headBytes = this.model.reads === "each" ? 4 * vocabularySize * width : 0;
       const resident = this.#residentAtStart;
-      this.#memory = planMemory(plan, { limit, resident, headBytes, activationBytes });
+      this.#memory = planMemory(plan, {
+        limit,
+        resident,
+        headBytes,
+        activationBytes,
+        offloads: this.#scratch !== undefined,
+      });
       this.pool.limit = this.#memory.poolBytes;
     }
     return this.#memory;
@@ -165,5 +183,6 @@ export class Runner {
   async close(): Promise<void> {
     this.pool.trim();
     await this.sessions.close();
+    await this.#scratch?.close();
   }
 }

@@ -86,6 +86,28 @@ async function writeJson(folder: OutputFolder, name: string, values: Record<stri
   await folder.text(name, withPoint(`${JSON.stringify(sorted, null, 2)}\n`));
 }
 
+/** Checks that an adapter can be written for AdapterHub; see {@link saveForAdapterHub} for what is thrown. */
+export function assertAdapterHub(base: PretrainedModel, adapter: AttachedAdapter): void {
+  const { method, report } = adapter;
+  if (method.adapterHub === undefined) {
+    throw new UnsupportedError({
+      code: "adapterhub_method",
+      summary: `${method.title} (${method.name}) is not written for AdapterHub.`,
+      fixes: ["savePretrained(folder), which Hugging Face PEFT and peft.js read"],
+      fields: { method: method.name },
+    });
+  }
+  placesInWords(base, adapter);
+  const heads = HEAD_NAMES[base.taskType];
+  const other = report.modulesToSave.find(({ name }) => !heads.includes(name));
+  if (other !== undefined)
+    throw refuse(
+      adapter,
+      `it trains ${other.name} as a whole, which is no head`,
+      "modulesToSave: heads alone",
+    );
+}
+
 /**
  * Writes an adapter folder as AdapterHub lays it out: adapter_config.json and adapter.safetensors, with the trained head in
  * head_config.json and model_head.safetensors. Python reads it with `load_adapter(folder, use_safetensors=True)`.
@@ -98,24 +120,10 @@ export async function saveForAdapterHub(
   adapter: AttachedAdapter,
   path: string,
 ): Promise<void> {
-  const { method, config, tensors, report } = adapter;
-  if (method.adapterHub === undefined) {
-    throw new UnsupportedError({
-      code: "adapterhub_method",
-      summary: `${method.title} (${method.name}) is not written for AdapterHub.`,
-      fixes: ["savePretrained(folder), which Hugging Face PEFT and peft.js read"],
-      fields: { method: method.name },
-    });
-  }
+  assertAdapterHub(base, adapter);
+  const { method, config, tensors } = adapter;
   const places = placesInWords(base, adapter);
   const heads = HEAD_NAMES[base.taskType];
-  const other = report.modulesToSave.find(({ name }) => !heads.includes(name));
-  if (other !== undefined)
-    throw refuse(
-      adapter,
-      `it trains ${other.name} as a whole, which is no head`,
-      "modulesToSave: heads alone",
-    );
   const own = Object.fromEntries(Object.entries(config).filter(([name]) => !(name in targetOptions)));
   const names = new AdapterHubNames(base.module, adapter.name, base.definition.prefix);
   const isHead = (key: string): boolean => heads.some((head) => key.startsWith(`base_model.model.${head}.`));

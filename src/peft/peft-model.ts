@@ -8,7 +8,8 @@ import type {
 import type { PeftConfig } from "../methods/index.js";
 import type { StepFacts } from "../methods/method.js";
 import type { Parameter } from "../nn/parameter.js";
-import { saveForAdapterHub } from "./adapterhub-save.js";
+import { assertAdapterHub, saveForAdapterHub } from "./adapterhub-save.js";
+import type { AdapterLayout } from "./adapter-layout.js";
 import { checkAdapterName, unknownAdapter } from "./adapter-name.js";
 import type { PeftWarning } from "./adapter-plan.js";
 import { attachFresh, type AttachOptions, type CalibratedAttachOptions } from "./attach-fresh.js";
@@ -241,7 +242,7 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     options: {
       readonly adapterNames?: readonly string[];
       /** @defaultValue "peft" */
-      readonly layout?: "peft" | "adapterhub";
+      readonly layout?: AdapterLayout;
     } = {},
   ): Promise<void> {
     const save = options.layout === "adapterhub" ? saveForAdapterHub : saveAdapter;
@@ -249,6 +250,11 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
       const target = name === "default" ? folder : `${folder}/${name}`;
       await save(this.base, this.adapter(name), target);
     }
+  }
+
+  /** Throws what `savePretrained` would refuse in a layout: worth asking before a long training. */
+  assertSavable(layout: AdapterLayout, adapterName = this.#active): void {
+    if (layout === "adapterhub") assertAdapterHub(this.base, this.adapter(adapterName));
   }
 
   /**
