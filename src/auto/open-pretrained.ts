@@ -6,8 +6,8 @@ import { resolveModel } from "../files/hub.js";
 import { models } from "../models/index.js";
 import { buildModel, hasTrainedHead, type ModelDefinition, type TaskType } from "../models/model.js";
 import { namedParameters } from "../nn/module.js";
-import { hasExactInt8 } from "../nn/int8-check.js";
-import type { Arithmetic } from "../nn/runner.js";
+import { largestExactInt8 } from "../nn/int8-check.js";
+import type { Arithmetic, RunnerOptions } from "../nn/runner.js";
 import { RawConfig } from "../nn/raw-config.js";
 import { defaultEngine } from "../runtime/engines.js";
 import type { Engine } from "../runtime/engine.js";
@@ -107,17 +107,22 @@ function checkMemory(name: string, bytes: number): void {
   });
 }
 
-/** The arithmetic that was asked for, where this machine has it. */
+/** The arithmetic that was asked for, as far as this machine has it. */
 async function usableArithmetic(
   wanted: Arithmetic | undefined,
   engine: Engine,
   onWarning: (text: string) => void,
-): Promise<Arithmetic> {
-  if (wanted !== "int8" || (await hasExactInt8(engine))) return wanted ?? "float32";
+): Promise<Pick<RunnerOptions, "arithmetic" | "largestInt8">> {
+  if (wanted !== "int8") return { arithmetic: wanted ?? "float32" };
+  const largestInt8 = await largestExactInt8(engine);
+  if (largestInt8 === 127) return { arithmetic: "int8" };
+  const needs = "AVX-VNNI, AVX-512 VNNI, AMX or Arm dot products";
   onWarning(
-    'arithmetic "int8" needs a processor that multiplies bytes (AVX-VNNI, AVX-512 VNNI, AMX or Arm dot products); this one cuts their sums off, so float32 is used',
+    largestInt8 === undefined
+      ? `arithmetic "int8": this processor cuts off sums of products of bytes, so float32 is used (${needs} add them exactly)`
+      : `arithmetic "int8": weights are rounded to 7 bits, since this processor cuts off sums of larger products (${needs} add them exactly)`,
   );
-  return "float32";
+  return largestInt8 === undefined ? { arithmetic: "float32" } : { arithmetic: "int8", largestInt8 };
 }
 
 /** What is asked of a model besides the options of the user. */
@@ -204,7 +209,7 @@ async function openParts(
     checkpoint,
     tokenizer: files === undefined ? undefined : tokenizerFromFiles(files),
     generationConfig: checkpoint.generationConfig?.(),
-    runner: { activationBytes, arithmetic, memoryBytes, offloadFolder, onWarning },
+    runner: { activationBytes, ...arithmetic, memoryBytes, offloadFolder, onWarning },
   };
 }
 

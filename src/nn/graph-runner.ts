@@ -3,7 +3,6 @@ import { packedParts } from "../base/packed-matrix.js";
 import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
-import { int8Tensor } from "./int8-weights.js";
 import type { LentWeights } from "./lent-weights.js";
 import type { Parameter } from "./parameter.js";
 import type { GraphConstants, SessionCache } from "./session-cache.js";
@@ -40,7 +39,7 @@ export function resolveDims(type: TensorType, sizes: ReadonlyMap<string, number>
 /** The tensor of a source; undefined where it is part of the compiled graph. */
 function inputOf(source: Source, weights: LentWeights, resolve: Resolve): HostTensor | undefined {
   if (source.kind === "packed") return undefined;
-  if (source.kind === "int8") return int8Tensor(source.parameter, source.part);
+  if (source.kind === "int8") return weights.int8.tensor(source.parameter, source.part);
   return source.kind === "parameter" ? weights.tensor(source.parameter) : resolve(source);
 }
 

@@ -17,23 +17,30 @@ export interface Int8Weight {
 /** The tensors of a weight in 8 bits. */
 export type Int8Part = `${keyof Int8Weight} ${keyof Int8Matrix}`;
 
-const weights = new WeakMap<Parameter, Int8Weight>();
+/** The largest code of a weight: 127, or 64 on processors that cut off sums of two larger products. */
+export type LargestInt8 = 127 | 64;
 
-/** The weight of a parameter in 8 bits; made at the first use, and kept. */
-export function int8Weight(parameter: Parameter): Int8Weight {
-  let known = weights.get(parameter);
-  if (known === undefined) {
-    const shape = parameter.shape as readonly [number, number];
-    known = parameter.readOnce((tensor) => toInt8(asFloat32(tensor), shape));
-    weights.set(parameter, known);
+/** Weights in 8 bits, each made at its first use and kept. */
+export class Int8Weights {
+  readonly #weights = new WeakMap<Parameter, Int8Weight>();
+
+  constructor(readonly largest: LargestInt8) {}
+
+  of(parameter: Parameter): Int8Weight {
+    let known = this.#weights.get(parameter);
+    if (known === undefined) {
+      const shape = parameter.shape as readonly [number, number];
+      known = parameter.readOnce((tensor) => toInt8(asFloat32(tensor), shape, this.largest));
+      this.#weights.set(parameter, known);
+    }
+    return known;
   }
-  return known;
-}
 
-/** The tensor of a weight in 8 bits that a graph reads. */
-export function int8Tensor(parameter: Parameter, part: Int8Part): HostTensor {
-  const [which, what] = part.split(" ") as [keyof Int8Weight, keyof Int8Matrix];
-  return int8Weight(parameter)[which][what];
+  /** The tensor of a weight that a graph reads. */
+  tensor(parameter: Parameter, part: Int8Part): HostTensor {
+    const [which, what] = part.split(" ") as [keyof Int8Weight, keyof Int8Matrix];
+    return this.of(parameter)[which][what];
+  }
 }
 
 /** A float64 this large has no places after the point, so adding it rounds to whole numbers, halves to even ones. */
@@ -42,8 +49,12 @@ const ROUND = 1.5 * 2 ** 52;
 /** Rows and columns that are turned together, so that both sides stay in the cache. */
 const TILE = 64;
 
-/** Rounds every row and every column of S to 127 steps of its largest magnitude. */
-export function toInt8(data: Float32Array, [rows, columns]: readonly [number, number]): Int8Weight {
+/** Rounds every row and every column of S to so many steps of its largest magnitude. */
+export function toInt8(
+  data: Float32Array,
+  [rows, columns]: readonly [number, number],
+  steps: LargestInt8 = 127,
+): Int8Weight {
   const byRow = new Float32Array(rows);
   const byColumn = new Float32Array(columns);
   for (let r = 0; r < rows; r += 1) {
@@ -55,7 +66,7 @@ export function toInt8(data: Float32Array, [rows, columns]: readonly [number, nu
     }
     byRow[r] = largest;
   }
-  const scale = (largest: Float32Array): Float32Array => largest.map((size) => size / 127);
+  const scale = (largest: Float32Array): Float32Array => largest.map((size) => size / steps);
   const factor = (scales: Float32Array): Float32Array => scales.map((size) => (size === 0 ? 0 : 1 / size));
   const [rowScales, columnScales] = [scale(byRow), scale(byColumn)];
   const [rowFactors, columnFactors] = [factor(rowScales), factor(columnScales)];

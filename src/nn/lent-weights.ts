@@ -1,6 +1,6 @@
 import type { HostTensor } from "../base/host-tensor.js";
 import type { BufferPool } from "./buffer-pool.js";
-import { int8Weight } from "./int8-weights.js";
+import type { Int8Weights } from "./int8-weights.js";
 import type { Parameter } from "./parameter.js";
 import type { Source } from "./token-program.js";
 
@@ -20,6 +20,7 @@ export class LentWeights {
     readonly pool: BufferPool,
     /** Whether decoded weights are kept after all. */
     readonly keep: boolean,
+    readonly int8: Int8Weights,
   ) {}
 
   #lends(parameter: Parameter): boolean {
@@ -29,7 +30,7 @@ export class LentWeights {
   /** Decodes what the sources need, until `release` is called as often. */
   hold(sources: readonly Source[]): void {
     for (const source of sources) {
-      if (source.kind === "int8") void int8Weight(source.parameter);
+      if (source.kind === "int8") void this.int8.of(source.parameter);
       if (source.kind !== "parameter") continue;
       const { parameter } = source;
       const known = this.#loans.get(parameter);

@@ -49,7 +49,7 @@ export class OffloadedTensors {
   async #settle(): Promise<void> {
     let bytes = 0;
     for (const { part } of this.#writing) bytes += part.byteLength;
-    for (const { part, written } of [...this.#writing]) {
+    for (const { part, written } of this.#writing) {
       if (bytes <= WRITING_BYTES) return;
       await written;
       bytes -= part.byteLength;

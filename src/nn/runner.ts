@@ -5,6 +5,7 @@ import { residentBytes } from "../runtime/memory.js";
 import type { ActivationPolicy } from "./activation-policy.js";
 import { AttentionRunner } from "./attention-runner.js";
 import { BufferPool } from "./buffer-pool.js";
+import { Int8Weights, type LargestInt8 } from "./int8-weights.js";
 import type { Observer } from "./observe.js";
 import { OffloadedTensors } from "./offloaded-tensors.js";
 import { type MemoryPlan, planMemory, unlimited } from "./memory-plan.js";
@@ -21,6 +22,8 @@ export type Arithmetic = "float32" | "int8";
 
 export interface RunnerOptions {
   readonly arithmetic?: Arithmetic | undefined;
+  /** The largest code of weights in 8 bits whose products this machine adds exactly. @defaultValue 127 */
+  readonly largestInt8?: LargestInt8 | undefined;
   /** Bytes of matrix products kept for the backward pass; without it, all are kept. */
   readonly activationBytes?: number | undefined;
   /** Bytes that the process should not exceed while it trains. */
@@ -57,7 +60,11 @@ export class Runner {
   ) {
     this.sessions = new SessionCache(engine);
     this.pool = new BufferPool(largeBuffers(engine.capabilities));
-    this.weights = new LentWeights(this.pool, options.memoryBytes === undefined);
+    this.weights = new LentWeights(
+      this.pool,
+      options.memoryBytes === undefined,
+      new Int8Weights(options.largestInt8 ?? 127),
+    );
     this.attention = new AttentionRunner(this.sessions, this.pool);
     const { offloadFolder: folder } = options;
     this.#scratch = folder === undefined ? undefined : new ScratchFile(folder);

@@ -234,8 +234,8 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   }
 
   /**
-   * Writes adapter_config.json and adapter_model.safetensors, readable by Hugging Face PEFT, or with `layout: "adapterhub"` what AdapterHub reads. The adapter called `default` goes
-   * into the folder itself, any other into a folder of its name below.
+   * Writes adapter_config.json and adapter_model.safetensors, readable by Hugging Face PEFT, or with `layout: "adapterhub"` what AdapterHub
+   * reads. The adapter called `default` goes into the folder itself, any other into a folder of its name below.
    */
   async savePretrained(
     folder: string,
@@ -246,10 +246,8 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     } = {},
   ): Promise<void> {
     const save = options.layout === "adapterhub" ? saveForAdapterHub : saveAdapter;
-    for (const name of options.adapterNames ?? this.adapterNames) {
-      const target = name === "default" ? folder : `${folder}/${name}`;
-      await save(this.base, this.adapter(name), target);
-    }
+    for (const name of options.adapterNames ?? this.adapterNames)
+      await save(this.base, this.adapter(name), name === "default" ? folder : `${folder}/${name}`);
   }
 
   /** Throws what `savePretrained` would refuse in a layout: worth asking before a long training. */
