@@ -69,7 +69,8 @@ export type { CalibrationBatch, CalibrationBatches } from "./peft/calibrate.js";
 export type { MergeOptions } from "./peft/merge.js";
 export type { RequantisedReport } from "./peft/requantise.js";
 export { replaceLoraWeightsLoftq, type ReplaceLoftqOptions } from "./peft/replace-loftq.js";
-export { getPeftModel, PeftModel } from "./peft/peft-model.js";
+export { getPeftModel } from "./peft/get-peft-model.js";
+export { PeftModel } from "./peft/peft-model.js";
 
 // Data
 export { readRows } from "./files/data-file.js";

@@ -229,7 +229,7 @@ export class ClozeClassifier extends HeadedModel<ClozeBatch, ClassifierOutput> {
     _prepared: PreparedBatch,
     tokens: Float32Array,
     loss: number | undefined,
-  ): ClassifierOutput {
+  ): Omit<ClassifierOutput, "supervisedTokens"> {
     const data = classScores(tokens, this.#combination);
     const { length } = this.cloze.classes;
     return { logits: { data, dims: [data.length / length, length] }, loss };

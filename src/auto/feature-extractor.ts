@@ -86,7 +86,7 @@ export class FeatureExtractor extends HeadedModel<FeatureBatch, FeatureOutput> {
     scores: Float32Array,
     loss: number | undefined,
     hidden: HostTensor,
-  ): Promise<FeatureOutput> {
+  ): Promise<Omit<FeatureOutput, "supervisedTokens">> {
     const { width } = this.module.hidden;
     const pooled = await this.#pool?.forward(hidden, readRows("first", packed, this.insertedTokens));
     return {

@@ -68,7 +68,7 @@ export abstract class HeadedModel<
     scores: Float32Array,
     loss: number | undefined,
     hidden: HostTensor,
-  ): Output | Promise<Output>;
+  ): Omit<Output, "supervisedTokens"> | Promise<Omit<Output, "supervisedTokens">>;
 
   override structureChanged(): void {
     super.structureChanged();
@@ -102,7 +102,8 @@ export abstract class HeadedModel<
       const scores = await this.head.forward(pass.hidden, prepared.rows, options);
       const { sum, count } = prepared.judge?.loss(scores) ?? { sum: 0, count: 0 };
       const loss = prepared.judge === undefined ? undefined : sum / count;
-      return await this.output(prepared, scores, loss, pass.hidden);
+      const output = await this.output(prepared, scores, loss, pass.hidden);
+      return { ...output, supervisedTokens: count } as Output;
     } finally {
       pass.release();
     }

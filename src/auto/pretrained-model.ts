@@ -23,6 +23,8 @@ export interface PlainTensor {
 export interface ModelOutput {
   /** Mean loss over what is supervised; undefined without labels. */
   readonly loss: number | undefined;
+  /** What it is the mean over: tokens of a language model, rows of a classifier; 0 without labels. */
+  readonly supervisedTokens: number;
 }
 
 export interface ForwardOptions {

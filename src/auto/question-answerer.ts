@@ -55,7 +55,7 @@ export class QuestionAnswerer extends HeadedModel<QuestionBatch, QuestionOutput>
     { packed }: PreparedBatch,
     scores: Float32Array,
     loss: number | undefined,
-  ): QuestionOutput {
+  ): Omit<QuestionOutput, "supervisedTokens"> {
     const column = (at: number): PlainTensor => {
       const { data } = padScores(
         packed,

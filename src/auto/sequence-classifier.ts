@@ -111,7 +111,7 @@ export class SequenceClassifier extends HeadedModel<ClassificationBatch, Classif
     { packed }: PreparedBatch,
     scores: Float32Array,
     loss: number | undefined,
-  ): ClassifierOutput {
+  ): Omit<ClassifierOutput, "supervisedTokens"> {
     return { logits: { data: scores, dims: [packed.rows, scores.length / packed.rows] }, loss };
   }
 }

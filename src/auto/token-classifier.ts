@@ -60,7 +60,7 @@ export class TokenClassifier extends HeadedModel<Batch, TokenClassifierOutput> {
     { packed }: PreparedBatch,
     scores: Float32Array,
     loss: number | undefined,
-  ): TokenClassifierOutput {
+  ): Omit<TokenClassifierOutput, "supervisedTokens"> {
     return { logits: padScores(packed, scores, scores.length / packed.tokens.length), loss };
   }
 }

@@ -67,7 +67,8 @@ export abstract class VocabularyModel<Inputs extends TokenInputs = TokenInputs> 
       }
       const loss =
         packed.labels === undefined ? undefined : await this.#meanLoss(packed, pass.hidden, options);
-      return { logits: { data, dims: [packed.rows, packed.padded, width] }, loss };
+      const supervisedTokens = packed.labels === undefined ? 0 : this.supervision(packed).rows.length;
+      return { logits: { data, dims: [packed.rows, packed.padded, width] }, loss, supervisedTokens };
     } finally {
       pass.release();
     }

@@ -37,13 +37,12 @@ export function methodTable(
   methods: Iterable<MethodDefinition>,
   model: CountedModel | undefined,
 ): [heading: string[], ...rows: string[][]] {
-  const heading = ["method", "parameters", "start", "merge", "mixed batch", "quantised", "places", "paper"];
+  const heading = ["method", "parameters", "start", "merge", "quantised", "places", "paper"];
   const rows = [...methods].map((method) => [
     method.name,
     model === undefined ? method.parameters : countOn(method, model),
     method.identityStart(defaults(method)) ? "identity" : "changed",
     yesNo(method.mergeable(defaults(method))),
-    yesNo(method.mixedBatch),
     yesNo(method.quantisedBase),
     (method.sites as readonly string[]).join(", "),
     method.paper,
@@ -55,7 +54,7 @@ export function methodTable(
 export const TABLE_NOTES = [
   "start: whether a fresh adapter leaves the outputs of the model as they are",
   "merge: whether it can be written into the weights, so that nothing is left to compute",
-  "mixed batch: whether it acts on every row by itself, so that rows of a batch could have adapters of their own",
+  "of every method, rows of one batch can have adapters of their own: adapterNames in forward and evaluate",
   "quantised: whether it works without reading the weights of the base",
 ];
 

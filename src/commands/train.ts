@@ -19,7 +19,7 @@ import { openTrainingModel } from "../cli/training-model.js";
 import { openOutputFolder } from "../files/folder.js";
 import type { PeftConfig } from "../methods/index.js";
 import type { AdapterLayout } from "../peft/adapter-layout.js";
-import { getPeftModel } from "../peft/peft-model.js";
+import { getPeftModel } from "../peft/get-peft-model.js";
 import type { TrainEvent } from "../train/event.js";
 import { trainOptions, type TrainOptions } from "../train/train-options.js";
 import type { VerificationReport } from "../train/verify.js";

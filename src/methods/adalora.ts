@@ -52,7 +52,6 @@ export const adalora = defineMethod({
   advice:
     "Where the best rank differs between layers and a run is long enough to find out: a thousand steps or more.",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["ADALORA", "LORA"] },
   config: {

@@ -26,7 +26,6 @@ export const bitfit = defineMethod({
     "Encoders and small data: a thousandth of the parameters, near to full fine-tuning there; learning rates around 1e-3.",
   sites: ["bias"],
   everywhere: true,
-  mixedBatch: false,
   quantisedBase: true,
   config: { ...targetOptions },
   inert: {},

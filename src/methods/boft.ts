@@ -64,7 +64,6 @@ export const boft = defineMethod({
   parameters: "factors · in · size + out",
   advice: "OFT where blocks must work together; slower, for image and control models more than for text.",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["BOFT", "LORA"] },
   config: {

@@ -50,7 +50,6 @@ export const fourierft = defineMethod({
   advice:
     "Smaller files than LoRA at a like quality: 1000 numbers a layer; the scaling (100-300) matters as much as the rate.",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["FOURIERFT", "LORA"] },
   patterns: { nFrequencyPattern: "nFrequency" },

@@ -80,7 +80,6 @@ export const hra = defineMethod({
   parameters: "r · in",
   advice: "Orthogonal like OFT at the cost of LoRA; keeps the lengths of the base's features.",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["HRA", "LORA"] },
   config: {

@@ -45,7 +45,6 @@ export const ia3 = defineMethod({
   parameters: "out, or in at feed-forward modules",
   advice: "The fewest parameters of all that adapt every layer; few examples, high learning rates (3e-3).",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["IA3"], feedforwardModules: ["IA3_FEEDFORWARD"] },
   config: {

@@ -23,7 +23,6 @@ export const lnTuning = defineMethod({
   parameters: "those of the module: D or 2 · D for a norm",
   advice: "The fewest parameters of all; enough to change style and domain, not to teach facts.",
   sites: ["module"],
-  mixedBatch: false,
   quantisedBase: true,
   modelDefaults: { targetModules: ["LN_TUNING"] },
   config: { ...targetOptions },

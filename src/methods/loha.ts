@@ -61,7 +61,6 @@ export const loha = defineMethod({
   parameters: "2 · r · (in + out)",
   advice: "A high-rank update for the parameters of a low-rank one; slower than LoRA at the same count.",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["LOHA", "LORA"] },
   patterns: { rankPattern: "r", alphaPattern: "alpha" },

@@ -42,7 +42,6 @@ export const lokr = defineMethod({
   advice:
     "The smallest files of the LoRA relatives at a given rank; repeated structure between blocks of a weight.",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["LOKR", "LORA"] },
   patterns: { rankPattern: "r", alphaPattern: "alpha" },

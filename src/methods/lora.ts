@@ -87,7 +87,6 @@ export const lora = defineMethod({
   advice:
     "The first choice: r 8 with alpha 2 r, on query and value or on all linear layers; dropout 0.05-0.2 on small data.",
   sites: ["linear", "embedding"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["LORA"] },
   lowRank: true,

@@ -245,8 +245,6 @@ export interface MethodDefinition<O extends Options = Options, K extends SiteKin
   readonly lowRank?: boolean;
   /** Options that replace another one at single modules, such as `{ rankPattern: "r" }`. */
   readonly patterns?: Readonly<Record<string, string>>;
-  /** Whether it acts on every row by itself, so that rows of one batch could have adapters of their own. */
-  readonly mixedBatch: boolean;
   /** Whether it works without reading the weights of the base, which then may be quantised. */
   readonly quantisedBase: boolean;
   /** Faults of options that do not go together. */

@@ -84,7 +84,6 @@ export const multitaskPromptTuning = defineMethod({
     }),
     ...promptTextOptions,
   },
-  mixedBatch: false,
   quantisedBase: true,
   inert: {},
   check({ promptTuningInit: start, promptTuningInitStateDictPath: path, promptTuningInitTask: task }) {

@@ -124,7 +124,6 @@ export const oft = defineMethod({
   advice:
     "Keeps angles between neurons, so what the base knows is disturbed least; small blocks for few parameters.",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["OFT", "LORA"] },
   config: {

@@ -50,7 +50,6 @@ export const pTuning = defineMethod({
       doc: "Share dropped between the layers of the LSTM in training, 0 to below 1.",
     }),
   },
-  mixedBatch: false,
   quantisedBase: true,
   inert: {},
   parameterCount({ site }, config) {

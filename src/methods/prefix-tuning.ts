@@ -44,7 +44,6 @@ export const prefixTuning = defineMethod({
       doc: "How keys and values start: zero, or random where nothing is said.",
     }),
   },
-  mixedBatch: false,
   quantisedBase: true,
   inert: {},
   parameterCount({ site }, config) {

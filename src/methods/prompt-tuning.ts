@@ -26,7 +26,6 @@ export const promptTuning = defineMethod({
     "A large model, many small tasks and one served base: 10-20 virtual tokens. Small models learn little from it.",
   sites: ["model"],
   config: { ...promptOptions, promptTuningInit, ...promptTextOptions },
-  mixedBatch: false,
   quantisedBase: true,
   inert: {},
   parameterCount: ({ site }, config) => promptRows(site, config) * site.width,

@@ -197,7 +197,6 @@ export const bottleneckAdapter = (
 > => ({
   sites: ["block"],
   everywhere: true,
-  mixedBatch: true,
   quantisedBase: true,
   config: bottleneckOptions(defaults),
   inert: bottleneckInert,

@@ -4,7 +4,7 @@ import { fixturesFolder } from "../../test/support/fixture.js";
 import { AutoModelForCausalLM } from "../auto/auto-model.js";
 import type { CausalLanguageModel } from "../auto/causal-language-model.js";
 import { fromAdapterHub } from "../peft/adapterhub-config.js";
-import { getPeftModel } from "../peft/peft-model.js";
+import { getPeftModel } from "../peft/get-peft-model.js";
 import type { PeftConfig } from "./index.js";
 
 let base: CausalLanguageModel;

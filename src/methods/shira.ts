@@ -31,7 +31,6 @@ export const shira = defineMethod({
   advice:
     "Where adapters are switched or added up often: they touch 1-2 % of the weights and hardly the same ones.",
   sites: ["linear"],
-  mixedBatch: false,
   quantisedBase: false,
   modelDefaults: { targetModules: ["SHIRA", "LORA"] },
   lowRank: true,

@@ -28,7 +28,6 @@ export const trainableTokens = defineMethod({
   advice: "New or rare special tokens; alone, or beside an adapter of its own for the layers.",
   sites: ["embedding", "linear"],
   followsTies: true,
-  mixedBatch: false,
   quantisedBase: true,
   modelDefaults: { targetModules: ["TRAINABLE_TOKENS"] },
   config: {

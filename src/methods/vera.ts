@@ -43,7 +43,6 @@ export const vera = defineMethod({
   parameters: "r + out",
   advice: "Ten times fewer parameters than LoRA; rank 64-1024 and learning rates around 1e-2 make up for it.",
   sites: ["linear"],
-  mixedBatch: true,
   quantisedBase: true,
   modelDefaults: { targetModules: ["VERA", "LORA"] },
   config: {

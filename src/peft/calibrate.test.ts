@@ -14,7 +14,8 @@ import { defineMethod, type InputRows } from "../methods/method.js";
 import type { TaskBatch } from "../text/collate.js";
 import type { CalibratedAttachOptions } from "./attach-fresh.js";
 import { registerMethod } from "./method-registry.js";
-import { getPeftModel, PeftModel } from "./peft-model.js";
+import { getPeftModel } from "./get-peft-model.js";
+import { PeftModel } from "./peft-model.js";
 
 let base: CausalLanguageModel;
 beforeAll(async () => {
@@ -181,7 +182,6 @@ test("a method of another package looks at what reaches its modules", async () =
     parameters: "1",
     advice: "None.",
     sites: ["linear"],
-    mixedBatch: false,
     quantisedBase: true,
     everywhere: true,
     config: {},

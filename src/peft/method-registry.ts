@@ -23,7 +23,6 @@ const NEEDED: readonly (keyof MethodDefinition)[] = [
   "sites",
   "config",
   "inert",
-  "mixedBatch",
   "quantisedBase",
   "parameterCount",
   "identityStart",

@@ -10,7 +10,8 @@ import { openSafetensors } from "../files/safetensors.js";
 import type { PeftConfig } from "../methods/index.js";
 import { AdamW } from "../train/adamw.js";
 import { fingerprint } from "../train/verify.js";
-import { getPeftModel, PeftModel } from "./peft-model.js";
+import { getPeftModel } from "./get-peft-model.js";
+import { PeftModel } from "./peft-model.js";
 
 type LoraConfig = Extract<PeftConfig, { readonly peftType: "LORA" }>;
 

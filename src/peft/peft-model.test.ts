@@ -9,7 +9,8 @@ import type { CausalLanguageModel } from "../auto/causal-language-model.js";
 import { writeSafetensors } from "../files/safetensors-write.js";
 import type { PeftConfig } from "../methods/index.js";
 import { fingerprint } from "../train/verify.js";
-import { getPeftModel, PeftModel } from "./peft-model.js";
+import { getPeftModel } from "./get-peft-model.js";
+import { PeftModel } from "./peft-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "peft-model-"));
 let base: CausalLanguageModel;

@@ -18,6 +18,7 @@ import { calibrate, type Calibrated } from "./calibrate.js";
 import { loadAdapterFolder } from "./load-adapter.js";
 import { mergeAdapter, type MergeOptions } from "./merge.js";
 import { assertMergeable } from "./model-adapter.js";
+import { AdapterRows, type MixedOptions } from "./adapter-rows.js";
 import { type NamedParameter, renamed } from "./named-parameter.js";
 import { addPenalty } from "./penalty.js";
 import { saveAdapter } from "./save-adapter.js";
@@ -32,9 +33,14 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   readonly warnings: PeftWarning[] = [];
   readonly #adapters = new Map<string, AttachedAdapter>();
   #active: string | undefined;
+  readonly #rows: AdapterRows;
 
   constructor(base: Base) {
     this.base = base;
+    this.#rows = new AdapterRows(base, {
+      names: () => this.adapterNames,
+      use: (name, body) => this.withAdapter(name, body),
+    });
   }
 
   /**
@@ -152,13 +158,21 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   }
 
   /** Runs `body` with the base alone, and puts everything back as it was, also after an error. */
-  async withoutAdapter<T>(body: () => Promise<T>): Promise<T> {
+  withoutAdapter<T>(body: () => Promise<T>): Promise<T> {
+    return this.withAdapter(undefined, body);
+  }
+
+  /** Runs `body` with another adapter in use, or with none, and puts everything back as it was, also after an error. */
+  async withAdapter<T>(adapterName: string | undefined, body: () => Promise<T>): Promise<T> {
     const attachments = [...this.#adapters.values()].flatMap((adapter) =>
       adapter.attachments.map(({ attachment }) => attachment),
     );
     const before = attachments.map(({ active }) => active);
+    const chosen = adapterName === undefined ? [] : this.adapter(adapterName).attachments;
     const name = this.#active;
     this.disableAdapters();
+    for (const { attachment } of chosen) attachment.active = true;
+    this.#active = adapterName;
     try {
       return await body();
     } finally {
@@ -176,14 +190,19 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     this.base.structureChanged();
   }
 
-  /** What the base answers, with the active adapter in it. */
-  forward(batch: BatchOf<Base>, options: ForwardOptions = {}): ReturnType<Base["forward"]> {
-    return this.base.forward(batch, options) as ReturnType<Base["forward"]>;
+  /**
+   * What the base answers, with the active adapter in it, or with an adapter of its own for each row.
+   *
+   * @example
+   * const { logits } = await model.forward({ inputIds }, { adapterNames: ["tenant-a", "tenant-b", "__base__"] });
+   */
+  forward(batch: BatchOf<Base>, options: MixedOptions = {}): ReturnType<Base["forward"]> {
+    return this.#rows.forward(batch, options) as ReturnType<Base["forward"]>;
   }
 
   /** Loss and gradients of the base, and what the active adapter puts on the loss, once a step however many batches it has. */
   async backward(batch: BatchOf<Base>, options: BackwardOptions = {}): Promise<BackwardOutput> {
-    const result = await this.base.backward(batch, options);
+    const result = await this.#rows.backward(batch, options);
     if (this.#active === undefined) return result;
     const share = result.supervisedTokens / (options.normalizer ?? Math.max(1, result.supervisedTokens));
     const penalty = await addPenalty(this.base, this.adapter(), share, options);
@@ -198,8 +217,9 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
     if (this.#active !== undefined) for (const work of this.adapter().stepWork) work(facts);
   }
 
-  evaluate(batch: BatchOf<Base>, options: ForwardOptions = {}): Promise<Evaluation> {
-    return this.base.evaluate(batch, options);
+  /** Summed loss and answers; rows may have adapters of their own, as in `forward`. */
+  evaluate(batch: BatchOf<Base>, options: MixedOptions = {}): Promise<Evaluation> {
+    return this.#rows.evaluate(batch, options);
   }
 
   /** All parameters under Hugging Face's names; weights of adapted modules have `base_layer` in theirs. */
@@ -276,23 +296,4 @@ export class PeftModel<Base extends PretrainedModel = PretrainedModel> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-/**
- * Attaches a fresh adapter to a base model, which is frozen.
- *
- * @throws {@link ConfigError} with every unknown or bad option; {@link TargetError} for targets that match nothing
- * @example
- * const model = await getPeftModel(base, { peftType: "LORA", r: 8, loraAlpha: 16, targetModules: ["q_proj", "v_proj"] });
- * @example
- * const model = await getPeftModel(base, { peftType: "LORA", initLoraWeights: "eva" }, { calibration: batches });
- */
-export async function getPeftModel<Base extends PretrainedModel>(
-  base: Base,
-  config: PeftConfig,
-  options: CalibratedAttachOptions = {},
-): Promise<PeftModel<Base>> {
-  const model = new PeftModel(base);
-  await model.calibrateAdapter(config, options);
-  return model;
 }

@@ -8,7 +8,8 @@ import type { CausalLanguageModel } from "../auto/causal-language-model.js";
 import { readOptions } from "../base/read-options.js";
 import { methods, type PeftConfig } from "../methods/index.js";
 import { inspectMatches } from "./inspect-matches.js";
-import { getPeftModel, PeftModel } from "./peft-model.js";
+import { getPeftModel } from "./get-peft-model.js";
+import { PeftModel } from "./peft-model.js";
 import { expectedCopies } from "./saved-config.js";
 
 type LoraConfig = Extract<PeftConfig, { readonly peftType: "LORA" }>;

@@ -7,7 +7,8 @@ import { fixturesFolder } from "../../test/support/fixture.js";
 import { AutoModelForCausalLM } from "../auto/auto-model.js";
 import type { CausalLanguageModel } from "../auto/causal-language-model.js";
 import type { PeftConfig } from "../methods/index.js";
-import { getPeftModel, PeftModel } from "./peft-model.js";
+import { getPeftModel } from "./get-peft-model.js";
+import { PeftModel } from "./peft-model.js";
 
 type LoraConfig = Extract<PeftConfig, { readonly peftType: "LORA" }>;
 

@@ -16,7 +16,6 @@ const scaling = (name: string) =>
     parameters: "out",
     advice: "For tests.",
     sites: ["linear"],
-    mixedBatch: true,
     quantisedBase: true,
     modelDefaults: { targetModules: ["LORA"] },
     config: {

@@ -21,6 +21,7 @@ import {
   seeds,
 } from "./check-training.js";
 import { detach, merge, saveAndLoad, switching } from "./check-lifecycle.js";
+import { mixedBatch } from "./check-mixed-batch.js";
 import { cachingEngine } from "./caching-engine.js";
 import { options } from "./check-options.js";
 import type { Check, Finding } from "./check.js";
@@ -49,6 +50,7 @@ export const checks: readonly Check[] = [
   bfloat16,
   recompute,
   switching,
+  mixedBatch,
 ];
 
 /** How a case ended: `refused` where method and model, or an option and the others, do not go together and the error says so. */

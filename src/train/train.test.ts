@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.js";
 import { fixturesFolder } from "../../test/support/fixture.js";
 import { AutoModelForCausalLM } from "../auto/auto-model.js";
-import { getPeftModel } from "../peft/peft-model.js";
+import { getPeftModel } from "../peft/get-peft-model.js";
 import { Dataset } from "../text/dataset.js";
 import { AdamW } from "./adamw.js";
 import type { TrainEvent } from "./event.js";

@@ -28,7 +28,6 @@ export const ssf = defineMethod({
   },
   // Keys of adapter_config.json that are accepted and mean nothing; none here.
   inert: {},
-  mixedBatch: true,
   quantisedBase: true,
   identityStart: () => true,
   // β has to go into a bias, which a layer may not have.
