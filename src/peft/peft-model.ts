@@ -2,7 +2,6 @@ import type {
   BackwardOptions,
   BackwardOutput,
   Evaluation,
-  ForwardOptions,
   PretrainedModel,
 } from "../auto/pretrained-model.js";
 import type { PeftConfig } from "../methods/index.js";
