@@ -101,7 +101,8 @@ else {
       encoding: "utf8",
     });
     if (run.status !== 0) {
-      const reason = run.stderr.split("\n").find((line) => /^\w*Error: /.test(line)) ?? run.stderr.slice(0, 200);
+      const reason =
+        run.stderr.split("\n").find((line) => /^\w*Error: /.test(line)) ?? run.stderr.slice(0, 200);
       console.log(`| ${peftType} | ${reason.trim()} | | | | | |`);
       process.exitCode = 1;
       continue;
