@@ -18,7 +18,7 @@ const RATES = {
   FOURIERFT: 3e-2,
   VERA: 1e-2,
   PROMPT_TUNING: 3e-2,
-  TRAINABLE_TOKENS: 1e-2,
+  TRAINABLE_TOKENS: 1e-3,
 };
 // What a method needs beside its defaults.
 const NEEDS = {

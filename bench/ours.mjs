@@ -1,7 +1,7 @@
 // Measures one workload of peft.js in a process of its own and prints a line of JSON.
 //   node bench/ours.mjs WORKLOAD MODEL DATA STEPS [float32|int8|limited] [PROFILE_FOLDER]
 // WORKLOAD: chat, generate, full (4 rows of 512 tokens, all supervised), or rows×length of the same kind, such as 8x1024.
-// limited: float32 under a memory limit of 800 MiB. With a folder, all of it is profiled: tables, and a trace in that folder.
+// limited: float32 under a memory limit of 800 MiB; offload: activations wait in a file. With a folder, all of it is profiled: tables, and a trace in that folder.
 import {
   AdamW,
   AutoModelForCausalLM,
@@ -32,6 +32,7 @@ watch.unref();
 const model = await AutoModelForCausalLM.fromPretrained(modelPath, {
   arithmetic: mode === "int8" ? "int8" : "float32",
   ...(mode === "limited" ? { memoryBytes: 800 * 2 ** 20 } : {}),
+  ...(mode === "offload" ? { offloadFolder: "bench/results/scratch" } : {}),
 });
 const adapted = await getPeftModel(model, {
   peftType: "LORA",

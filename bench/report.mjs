@@ -68,9 +68,9 @@ export function renderMarkdown(report) {
   ];
   if (report.curves.length > 0) {
     lines.push("", "| rows × length | tokens/s | peak memory, MiB | share of peak |", "|---|---|---|---|");
-    for (const { rows, length, tokensPerSecond, peakBytes, peakShare } of report.curves) {
+    for (const { rows, length, mode, tokensPerSecond, peakBytes, peakShare } of report.curves) {
       const cells = [
-        `${rows} × ${length}`,
+        `${rows} × ${length}${mode === "float32" ? "" : `, ${mode}`}`,
         tokensPerSecond.toFixed(0),
         (peakBytes / 2 ** 20).toFixed(0),
         `${(100 * peakShare).toFixed(0)} %`,
@@ -199,9 +199,11 @@ function insides(byName) {
 function curves({ curves: all }) {
   if (all.length === 0) return "";
   const sorted = (list) => list.toSorted((a, b) => a.rows * a.length - b.rows * b.length);
+  const kept = all.filter(({ mode }) => mode === "float32");
   const groups = [
-    ["one row, longer", sorted(all.filter(({ rows }) => rows === 1))],
-    ["rows of 128 tokens, more", sorted(all.filter(({ length }) => length === 128))],
+    ["one row, longer", sorted(kept.filter(({ rows }) => rows === 1))],
+    ["one row, longer, activations in a file", sorted(all.filter(({ mode }) => mode === "offload"))],
+    ["rows of 128 tokens, more", sorted(kept.filter(({ length }) => length === 128))],
   ];
   const figures = groups.flatMap(([title, points]) => [
     curve(points, `${title}: tokens/s`, "tokensPerSecond", (value) => value.toFixed(0)),

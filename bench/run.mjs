@@ -112,16 +112,18 @@ for (const workload of workloads) {
 }
 const curves = [];
 if (values.curves) {
-  for (const [rows, length] of [
+  for (const [rows, length, mode = "float32"] of [
     [1, 128],
     [1, 512],
     [1, 2048],
+    [1, 2048, "offload"],
     [1, 8192],
+    [1, 8192, "offload"],
     [4, 128],
     [16, 128],
     [32, 128],
   ]) {
-    curves.push({ rows, length, ...ours(`${rows}x${length}`, model, "float32", "3") });
+    curves.push({ rows, length, mode, ...ours(`${rows}x${length}`, model, mode, "3") });
     console.error(`curve ${brief(curves.at(-1))}`);
   }
 }
