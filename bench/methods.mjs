@@ -19,6 +19,8 @@ const RATES = {
   VERA: 1e-2,
   PROMPT_TUNING: 3e-2,
   TRAINABLE_TOKENS: 1e-3,
+  PAR_BN: 1e-4,
+  SCALED_PAR_BN: 1e-4,
 };
 // What a method needs beside its defaults.
 const NEEDS = {
