@@ -33,6 +33,8 @@ const NEEDS = {
   TRAINABLE_TOKENS: { tokenIndices: Array.from({ length: 512 }, (_, i) => i) },
 };
 const [workload = "minilm", ...rest] = process.argv.slice(2);
+// Hugging Face has no default for norms of encoders.
+if (workload === "minilm") NEEDS.LN_TUNING = { targetModules: ["LayerNorm"] };
 
 async function open() {
   if (workload === "smollm2") {
