@@ -33,6 +33,8 @@ const NEEDS = {
   TRAINABLE_TOKENS: { tokenIndices: Array.from({ length: 512 }, (_, i) => i) },
 };
 const [workload = "minilm", ...rest] = process.argv.slice(2);
+// A width of 576 / 32 cannot be taken apart into 4 blocks.
+if (workload === "smollm2") NEEDS.COMPACTER = NEEDS.COMPACTER_PLUS_PLUS = { reductionFactor: 16 };
 // Hugging Face has no default for norms of encoders.
 if (workload === "minilm") NEEDS.LN_TUNING = { targetModules: ["LayerNorm"] };
 
