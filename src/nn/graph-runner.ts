@@ -98,7 +98,10 @@ function constantsOf({ graph, sources }: BoundGraph): GraphConstants | undefined
 export function addGradient(parameter: Parameter, gradient: HostTensor): void {
   const values = gradient.data as Float32Array;
   if (parameter.grad === undefined) {
-    parameter.grad = values.slice();
+    const { spareGrad = new Float32Array(values.length) } = parameter;
+    spareGrad.set(values);
+    parameter.grad = spareGrad;
+    parameter.spareGrad = undefined;
     return;
   }
   const sum = parameter.grad;

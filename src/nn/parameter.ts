@@ -34,8 +34,13 @@ export class Parameter {
   /** Full name, as Hugging Face writes it; set when the model tree is named. */
   name = "";
   readonly shape: readonly number[];
-  /** dL/dW, summed over the calls of `backward` since the last `zeroGrad`; undefined before the first. */
+  /**
+   * dL/dW, summed over the calls of `backward` since the last `zeroGrad`; undefined before the first. While `train` runs one array serves
+   * step after step: copy it to keep it.
+   */
   grad: Float32Array | undefined;
+  /** The array of a gradient that is forgotten, for the next one. */
+  spareGrad: Float32Array | undefined;
   trainable: boolean;
   #type: TensorType;
   #tensor: HostTensor | undefined;

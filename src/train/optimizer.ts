@@ -1,7 +1,7 @@
 import { ConfigError } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import type { Parameter } from "../nn/parameter.js";
-import type { MomentArray, MomentFormat, Moments } from "./moments.js";
+import type { MomentArray, MomentFormat, MomentPiece, Moments } from "./moments.js";
 
 /** What an optimiser has to remember, for a checkpoint. */
 export interface OptimizerState {
@@ -36,6 +36,34 @@ const stateMismatch = (faults: readonly string[]): ConfigError =>
     fixes: ["make the optimiser, and the adapter, with the options that the state was saved with"],
     fields: { faults },
   });
+
+interface Factors {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly size: number;
+  readonly correction: number;
+  readonly shrink: number;
+}
+
+/** Moves the weights of a piece. A function of its own with everything in locals runs twice as fast as a closure. */
+function move(
+  weights: Float32Array,
+  gradient: Float32Array,
+  { start, count, first, second, largest }: MomentPiece,
+  { beta1, beta2, epsilon, size, correction, shrink }: Factors,
+): void {
+  const [rest1, rest2] = [1 - beta1, 1 - beta2];
+  for (let i = 0; i < count; i += 1) {
+    const g = gradient[start + i]!;
+    const m = first[i]! + rest1 * (g - first[i]!);
+    first[i] = m;
+    let v = beta2 * second[i]! + rest2 * g * g;
+    second[i] = v;
+    if (largest !== undefined) v = largest[i] = Math.max(largest[i]!, v);
+    weights[start + i] = weights[start + i]! * shrink - (size * m) / (Math.sqrt(v) / correction + epsilon);
+  }
+}
 
 /**
  * Adam with decoupled weight decay, whatever its running means are kept in.
@@ -80,20 +108,15 @@ export abstract class DecoupledAdam<O extends AdamSettings = AdamSettings> {
     const { beta1, beta2, epsilon, weightDecay } = this.options;
     const weights = parameter.data;
     const rate = this.learningRate;
-    const size = rate / (1 - beta1 ** this.#step);
-    const correction = Math.sqrt(1 - beta2 ** this.#step);
-    const shrink = 1 - rate * weightDecay;
-    this.#momentsOf(parameter).update(({ start, count, first, second, largest }) => {
-      for (let i = 0; i < count; i += 1) {
-        const at = start + i;
-        const g = gradient[at]!;
-        const m = (first[i]! += (1 - beta1) * (g - first[i]!));
-        let v = beta2 * second[i]! + (1 - beta2) * g * g;
-        second[i] = v;
-        if (largest !== undefined) v = largest[i] = Math.max(largest[i]!, v);
-        weights[at] = weights[at]! * shrink - (size * m) / (Math.sqrt(v) / correction + epsilon);
-      }
-    });
+    const factors = {
+      beta1,
+      beta2,
+      epsilon,
+      size: rate / (1 - beta1 ** this.#step),
+      correction: Math.sqrt(1 - beta2 ** this.#step),
+      shrink: 1 - rate * weightDecay,
+    };
+    this.#momentsOf(parameter).update((piece) => move(weights, gradient, piece, factors));
   }
 
   #momentsOf(parameter: Parameter): Moments {
@@ -105,9 +128,12 @@ export abstract class DecoupledAdam<O extends AdamSettings = AdamSettings> {
     return moments;
   }
 
-  /** Forgets the gradients. */
-  zeroGrad(): void {
-    for (const parameter of this.parameters) parameter.grad = undefined;
+  /** Forgets the gradients. With `reuse`, which is for loops that hand them to nobody, the next ones are written into their arrays. */
+  zeroGrad({ reuse = false }: { readonly reuse?: boolean } = {}): void {
+    for (const parameter of this.parameters) {
+      parameter.spareGrad = reuse ? (parameter.grad ?? parameter.spareGrad) : undefined;
+      parameter.grad = undefined;
+    }
   }
 
   /** The step count and the running means, by parameter name; the arrays are those at work. */

@@ -9,6 +9,7 @@ import { AdamW } from "./adamw.js";
 import type { TrainEvent } from "./event.js";
 import { getScheduler } from "./schedule.js";
 import { evaluate, train, type TrainRunOptions } from "./train.js";
+import { tinyConfig } from "../testing/tiny-model.js";
 import { fingerprint, takeSnapshot, verifyOnlyAdapterMoved } from "./verify.js";
 
 const base = await AutoModelForCausalLM.fromPretrained(join(fixturesFolder, "llama/model"));
@@ -264,4 +265,26 @@ test("a schedule that does not exist", () => {
       nearest    cosine
       schedules  linear, cosine, constant, constant_with_warmup]
   `);
+});
+
+test("arrays of gradients serve again where that is asked for, and only there", async () => {
+  const tiny = await AutoModelForCausalLM.fromConfig(tinyConfig("llama"), { seed: 1 });
+  const model = await getPeftModel(tiny, { peftType: "LORA", r: 2, targetModules: "all-linear" });
+  const batch = { inputIds: [[5, 6, 7, 8]], labels: [[5, 6, 7, 8]] };
+  const optimizer = new AdamW(model.trainableParameters());
+  const gradients = async () => {
+    await model.backward(batch);
+    return model.trainableParameters().map(({ grad }) => grad!);
+  };
+  const first = await gradients();
+  const copies = first.map((grad) => grad.slice());
+  optimizer.zeroGrad({ reuse: true });
+  const second = await gradients();
+  expect(second.every((grad, i) => grad === first[i])).toBe(true);
+  expect(second).toEqual(copies);
+  optimizer.zeroGrad();
+  const third = await gradients();
+  expect(third.some((grad, i) => grad === first[i])).toBe(false);
+  expect(third).toEqual(copies);
+  await tiny.close();
 });

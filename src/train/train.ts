@@ -170,7 +170,7 @@ export async function* train(
       const normalizer = batches
         .flat()
         .reduce((sum, row) => sum + row.trained + (first && row.labels[0] !== IGNORED ? 1 : 0), 0);
-      optimizer.zeroGrad();
+      optimizer.zeroGrad({ reuse: true });
       let loss = 0;
       let tokens = 0;
       for (const [i, rows] of batches.entries()) {
