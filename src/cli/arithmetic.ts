@@ -4,5 +4,5 @@ import { choice } from "../base/option.js";
 export const arithmetic = choice({
   values: ["float32", "int8"],
   default: "float32",
-  doc: "What products with frozen weights are computed in: int8 is faster where the processor multiplies bytes, at about 1 % error (of gradients while training, of what is multiplied while generating).",
+  doc: "What products with frozen weights are computed in: int8 is faster and rounds to 8 bits, 1 to 6 % off a product; adapters that are trained so have been as good.",
 });

@@ -83,13 +83,14 @@ export const int8Matmul: Op<5> = defineOp({
     return y;
   },
   multiplies: "int8",
+  // Codes up to 64, which every processor adds exactly.
   samples: [
     {
       inputs: [
         { shape: [3, 8] },
-        { shape: [8, 5], kind: "index", below: 128, dtype: "int8" },
+        { shape: [8, 5], kind: "index", below: 65, dtype: "int8" },
         { shape: [5], kind: "uniform" },
-        { shape: [5, 8], kind: "index", below: 128, dtype: "int8" },
+        { shape: [5, 8], kind: "index", below: 65, dtype: "int8" },
         { shape: [8], kind: "uniform" },
       ],
       attrs: {},
