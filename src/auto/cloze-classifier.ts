@@ -16,7 +16,7 @@ import { encodeCloze } from "../text/encode-cloze.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { likeliest } from "./answers.js";
 import { HeadedModel, type Judge, type PreparedBatch } from "./headed-model.js";
-import type { ForwardOptions, PretrainedModelParts } from "./pretrained-model.js";
+import type { ForwardOptions, ModelOutput, PretrainedModelParts } from "./pretrained-model.js";
 import type { ClassifierOutput } from "./sequence-classifier.js";
 
 /** Rows in their template, with their classes. */
@@ -228,11 +228,11 @@ export class ClozeClassifier extends HeadedModel<ClozeBatch, ClassifierOutput> {
   protected override output(
     _prepared: PreparedBatch,
     tokens: Float32Array,
-    loss: number | undefined,
-  ): Omit<ClassifierOutput, "supervisedTokens"> {
+    outcome: ModelOutput,
+  ): ClassifierOutput {
     const data = classScores(tokens, this.#combination);
     const { length } = this.cloze.classes;
-    return { logits: { data, dims: [data.length / length, length] }, loss };
+    return { logits: { data, dims: [data.length / length, length] }, ...outcome };
   }
 }
 

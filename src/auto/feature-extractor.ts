@@ -84,15 +84,15 @@ export class FeatureExtractor extends HeadedModel<FeatureBatch, FeatureOutput> {
   protected override async output(
     { packed }: PreparedBatch,
     scores: Float32Array,
-    loss: number | undefined,
+    outcome: ModelOutput,
     hidden: HostTensor,
-  ): Promise<Omit<FeatureOutput, "supervisedTokens">> {
+  ): Promise<FeatureOutput> {
     const { width } = this.module.hidden;
     const pooled = await this.#pool?.forward(hidden, readRows("first", packed, this.insertedTokens));
     return {
       lastHiddenState: padScores(packed, scores, width),
       poolerOutput: pooled && { data: pooled, dims: [packed.rows, width] },
-      loss,
+      ...outcome,
     };
   }
 }

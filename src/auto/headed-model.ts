@@ -66,9 +66,9 @@ export abstract class HeadedModel<
   protected abstract output(
     prepared: PreparedBatch,
     scores: Float32Array,
-    loss: number | undefined,
+    outcome: ModelOutput,
     hidden: HostTensor,
-  ): Omit<Output, "supervisedTokens"> | Promise<Omit<Output, "supervisedTokens">>;
+  ): Output | Promise<Output>;
 
   override structureChanged(): void {
     super.structureChanged();
@@ -102,8 +102,7 @@ export abstract class HeadedModel<
       const scores = await this.head.forward(pass.hidden, prepared.rows, options);
       const { sum, count } = prepared.judge?.loss(scores) ?? { sum: 0, count: 0 };
       const loss = prepared.judge === undefined ? undefined : sum / count;
-      const output = await this.output(prepared, scores, loss, pass.hidden);
-      return { ...output, supervisedTokens: count } as Output;
+      return await this.output(prepared, scores, { loss, supervisedTokens: count }, pass.hidden);
     } finally {
       pass.release();
     }

@@ -54,8 +54,8 @@ export class QuestionAnswerer extends HeadedModel<QuestionBatch, QuestionOutput>
   protected override output(
     { packed }: PreparedBatch,
     scores: Float32Array,
-    loss: number | undefined,
-  ): Omit<QuestionOutput, "supervisedTokens"> {
+    outcome: ModelOutput,
+  ): QuestionOutput {
     const column = (at: number): PlainTensor => {
       const { data } = padScores(
         packed,
@@ -65,7 +65,7 @@ export class QuestionAnswerer extends HeadedModel<QuestionBatch, QuestionOutput>
       );
       return { data, dims: [packed.rows, packed.padded] };
     };
-    return { startLogits: column(0), endLogits: column(1), loss };
+    return { startLogits: column(0), endLogits: column(1), ...outcome };
   }
 }
 

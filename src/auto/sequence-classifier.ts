@@ -110,9 +110,9 @@ export class SequenceClassifier extends HeadedModel<ClassificationBatch, Classif
   protected override output(
     { packed }: PreparedBatch,
     scores: Float32Array,
-    loss: number | undefined,
-  ): Omit<ClassifierOutput, "supervisedTokens"> {
-    return { logits: { data: scores, dims: [packed.rows, scores.length / packed.rows] }, loss };
+    outcome: ModelOutput,
+  ): ClassifierOutput {
+    return { logits: { data: scores, dims: [packed.rows, scores.length / packed.rows] }, ...outcome };
   }
 }
 

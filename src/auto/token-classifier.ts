@@ -59,8 +59,8 @@ export class TokenClassifier extends HeadedModel<Batch, TokenClassifierOutput> {
   protected override output(
     { packed }: PreparedBatch,
     scores: Float32Array,
-    loss: number | undefined,
-  ): Omit<TokenClassifierOutput, "supervisedTokens"> {
-    return { logits: padScores(packed, scores, scores.length / packed.tokens.length), loss };
+    outcome: ModelOutput,
+  ): TokenClassifierOutput {
+    return { logits: padScores(packed, scores, scores.length / packed.tokens.length), ...outcome };
   }
 }

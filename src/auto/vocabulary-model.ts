@@ -65,9 +65,9 @@ export abstract class VocabularyModel<Inputs extends TokenInputs = TokenInputs> 
       for (const [i, at] of packed.paddedIndex.entries()) {
         data.set(real.subarray(i * width, (i + 1) * width), at * width);
       }
-      const loss =
-        packed.labels === undefined ? undefined : await this.#meanLoss(packed, pass.hidden, options);
-      const supervisedTokens = packed.labels === undefined ? 0 : this.supervision(packed).rows.length;
+      const supervision = packed.labels === undefined ? undefined : this.supervision(packed);
+      const loss = supervision && (await this.#meanLoss(supervision, pass.hidden, options));
+      const supervisedTokens = supervision?.rows.length ?? 0;
       return { logits: { data, dims: [packed.rows, packed.padded, width] }, loss, supervisedTokens };
     } finally {
       pass.release();
@@ -75,11 +75,10 @@ export abstract class VocabularyModel<Inputs extends TokenInputs = TokenInputs> 
   }
 
   async #meanLoss(
-    packed: PackedBatch,
+    supervision: Supervision,
     hidden: Parameters<LanguageHead["loss"]>[0],
     options: ForwardOptions,
   ): Promise<number> {
-    const supervision = this.supervision(packed);
     const { loss } = await this.head.loss(hidden, supervision, 1 / supervision.rows.length, {
       ...options,
       gradients: false,
@@ -93,8 +92,9 @@ export abstract class VocabularyModel<Inputs extends TokenInputs = TokenInputs> 
     const packed = this.pack(batch);
     const pass = await this.runner.forward(packed, { signal: options.signal });
     try {
-      const supervisedTokens = this.supervision(packed).rows.length;
-      const mean = await this.#meanLoss(packed, pass.hidden, options);
+      const supervision = this.supervision(packed);
+      const supervisedTokens = supervision.rows.length;
+      const mean = await this.#meanLoss(supervision, pass.hidden, options);
       const answers = await this.answers?.(packed, (start, end) =>
         this.head.logits(pass.hidden, start, end, options),
       );

@@ -67,5 +67,5 @@ export function zeros(dtype: DType, dims: readonly number[]): HostTensor {
 }
 
 /** The elements of a tensor as bytes, in place. */
-export const tensorBytes = ({ data }: HostTensor): Uint8Array =>
+export const tensorBytes = ({ data }: Pick<HostTensor, "data">): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

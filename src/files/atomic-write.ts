@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { access, mkdir, open, rename, rm, statfs } from "node:fs/promises";
+import { access, type FileHandle, mkdir, open, rename, rm, statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ConfigError, OutOfMemoryError, type PeftError } from "../base/errors.js";
 
@@ -88,9 +88,11 @@ async function syncFolder(folder: string): Promise<void> {
   await handle?.close();
 }
 
-async function writeAll(handle: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {
+/** Writes all bytes, from a position of the file, or behind what was written last. */
+export async function writeAll(handle: FileHandle, chunk: Uint8Array, position?: number): Promise<void> {
   for (let at = 0; at < chunk.length;) {
-    const { bytesWritten } = await handle.write(chunk, at, Math.min(chunk.length - at, 2 ** 30));
-    at += bytesWritten;
+    const length = Math.min(chunk.length - at, 2 ** 30);
+    const from = position === undefined ? null : position + at;
+    at += (await handle.write(chunk, at, length, from)).bytesWritten;
   }
 }

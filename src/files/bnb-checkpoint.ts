@@ -3,7 +3,7 @@ import { codeBooks, type QuantType } from "../base/code-books.js";
 import type { StoredCodes } from "../base/coded-matrix.js";
 import { CheckpointError, UnsupportedError } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
-import { type HostTensor, zeros } from "../base/host-tensor.js";
+import { type HostTensor, tensorBytes, zeros } from "../base/host-tensor.js";
 import { formatShape } from "../base/tensor-type.js";
 import type { Checkpoint } from "./checkpoint.js";
 
@@ -46,10 +46,6 @@ function refuseOthers(checkpoint: Checkpoint): void {
   });
 }
 
-/** The tensors of a file by name, each with the bytes it has. */
-const bytesOf = ({ data }: HostTensor): Uint8Array =>
-  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-
 /** Reads the weights of one checkpoint that are in codes. */
 class BnbReader {
   readonly #names: ReadonlySet<string>;
@@ -77,7 +73,7 @@ class BnbReader {
     const { path } = this.file;
     let state: Partial<QuantState>;
     try {
-      state = JSON.parse(new TextDecoder().decode(bytesOf(this.#read(stateName)))) as Partial<QuantState>;
+      state = JSON.parse(new TextDecoder().decode(tensorBytes(this.#read(stateName)))) as Partial<QuantState>;
     } catch (error) {
       if (error instanceof CheckpointError) throw error;
       throw damaged(path, stateName, "it is no JSON");
@@ -97,7 +93,7 @@ class BnbReader {
     const format = { quantType: state.quant_type, blockSize: state.blocksize, nested };
     const read = (): Bnb4 => {
       const size = out * width;
-      const codes = bytesOf(this.#read(name));
+      const codes = tensorBytes(this.#read(name));
       const book = this.#read(`${name}.quant_map`).data as Float32Array;
       if (!codeBooks[format.quantType].every((value, i) => value === book[i]))
         throw damaged(this.file.path, `${name}.quant_map`, `it is not that of ${format.quantType}`);
@@ -119,7 +115,7 @@ class BnbReader {
     name: string,
     { nested_blocksize: blockSize = 0, nested_offset: offset }: QuantState,
   ): NestedScales {
-    const codes = bytesOf(this.#read(`${name}.absmax`));
+    const codes = tensorBytes(this.#read(`${name}.absmax`));
     const absmax = this.#read(`${name}.nested_absmax`).data as Float32Array;
     const map = this.#read(`${name}.nested_quant_map`).data as Float32Array;
     if (offset === undefined || absmax.length !== Math.ceil(codes.length / blockSize) || map.length !== 256)

@@ -1,6 +1,6 @@
 import { InternalError } from "../base/errors.js";
 import { BYTES_PER_ELEMENT, type DType } from "../base/tensor-type.js";
-import { elementCount, type TensorData } from "../base/host-tensor.js";
+import { elementCount, tensorBytes, type TensorData } from "../base/host-tensor.js";
 import { writeFileAtomic } from "./atomic-write.js";
 
 const NAMES: Readonly<Record<DType, string>> = {
@@ -67,6 +67,6 @@ async function* chunks(
         `${name} was announced as ${dtype} [${shape.join(", ")}] and came with ${elements.length} elements.`,
       );
     }
-    yield new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength);
+    yield tensorBytes({ data: elements });
   }
 }

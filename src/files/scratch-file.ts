@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { InternalError } from "../base/errors.js";
-import { ensureWritableFolder, writeError } from "./atomic-write.js";
+import { ensureWritableFolder, writeAll, writeError } from "./atomic-write.js";
 
 /** Bytes that lie in a scratch file. */
 export interface ScratchPart {
@@ -53,10 +53,7 @@ export class ScratchFile {
   async write({ offset }: ScratchPart, bytes: Uint8Array): Promise<void> {
     const handle = await (this.#handle ??= this.#open());
     try {
-      for (let at = 0; at < bytes.length;) {
-        const length = Math.min(bytes.length - at, PIECE);
-        at += (await handle.write(bytes, at, length, offset + at)).bytesWritten;
-      }
+      await writeAll(handle, bytes, offset);
     } catch (error) {
       throw writeError(join(this.folder, "(scratch file)"), error);
     }
@@ -77,6 +74,7 @@ export class ScratchFile {
   async close(): Promise<void> {
     const handle = this.#handle;
     this.#handle = undefined;
-    await (await handle)?.close();
+    // Whoever wrote has the error of a file that could not be opened.
+    await (await handle?.catch(() => undefined))?.close();
   }
 }

@@ -6,9 +6,9 @@ import type { Slot } from "./plan.js";
 /** What the stages of a pass write and read: each tensor is given back after the last that reads it. */
 export class PassSlots {
   readonly #tensors = new Map<Slot, HostTensor>();
-  /** How often a slot is still to be read at all, and by the forward pass alone. */
+  /** How often a slot is still to be read at all, and how often by the backward pass. */
   readonly #readers = new Map<Slot, number>();
-  readonly #forwardReaders = new Map<Slot, number>();
+  readonly #backwardReaders = new Map<Slot, number>();
 
   /** `offloaded` takes what the backward pass alone reads again; without it, that stays in memory. */
   constructor(
@@ -28,7 +28,7 @@ export class PassSlots {
   expect(pass: "forward" | "backward", slots: readonly Slot[]): void {
     for (const slot of slots) {
       this.#readers.set(slot, (this.#readers.get(slot) ?? 0) + 1);
-      if (pass === "forward") this.#forwardReaders.set(slot, (this.#forwardReaders.get(slot) ?? 0) + 1);
+      if (pass === "backward") this.#backwardReaders.set(slot, (this.#backwardReaders.get(slot) ?? 0) + 1);
     }
   }
 
@@ -56,10 +56,8 @@ export class PassSlots {
     this.done(slots);
     if (this.offloaded === undefined) return;
     for (const slot of slots) {
-      const left = this.#forwardReaders.get(slot)! - 1;
-      this.#forwardReaders.set(slot, left);
       const tensor = this.#tensors.get(slot);
-      if (left > 0 || tensor === undefined) continue;
+      if (tensor === undefined || this.#readers.get(slot) !== this.#backwardReaders.get(slot)) continue;
       this.#tensors.delete(slot);
       await this.offloaded.put(slot, tensor);
     }

@@ -195,16 +195,13 @@ export class Pass {
       );
       this.#slots.done([this.plan.hidden]);
       const stages = [...this.#stages].reverse();
+      const reads = stages.map((stage) => this.#backwardReads(stage));
       for (const [i, stage] of stages.entries()) {
         this.options.signal?.throwIfAborted();
-        const next = stages[i + 1];
-        await this.#slots.fetch(
-          this.#backwardReads(stage),
-          next === undefined ? [] : this.#backwardReads(next),
-        );
+        await this.#slots.fetch(reads[i]!, reads[i + 1] ?? []);
         if (stage.kind === "tokens") await this.#backwardTokens(stage);
         else if (stage.backward) await this.#backwardAttention(stage);
-        this.#slots.done(this.#backwardReads(stage));
+        this.#slots.done(reads[i]!);
       }
     } finally {
       this.release();

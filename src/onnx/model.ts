@@ -1,4 +1,4 @@
-import type { HostTensor } from "../base/host-tensor.js";
+import { type HostTensor, tensorBytes } from "../base/host-tensor.js";
 import { BYTES_PER_ELEMENT, type DType, ONNX_DTYPES, type TensorType } from "../base/tensor-type.js";
 import type { AttributeValue } from "./emitter.js";
 import { ProtobufWriter } from "./protobuf.js";
@@ -110,10 +110,8 @@ export function encodeModel(model: OnnxModel): Uint8Array {
     graph.text(2, model.name);
     for (const constant of model.constants)
       graph.message(5, (field) => writeTensor(field, constant, rawData(constant)));
-    for (const [name, { dtype, dims, data }] of model.tensors ?? []) {
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      graph.message(5, (field) => writeTensor(field, { name, dims, dtype }, bytes));
-    }
+    for (const [name, tensor] of model.tensors ?? [])
+      graph.message(5, (field) => writeTensor(field, { ...tensor, name }, tensorBytes(tensor)));
     for (const [name, type] of model.inputs) graph.message(11, (field) => writeValueInfo(field, name, type));
     for (const [name, type] of model.outputs) graph.message(12, (field) => writeValueInfo(field, name, type));
   });

@@ -1,4 +1,5 @@
 import type { PlainTensor } from "../auto/pretrained-model.js";
+import { BASE_ROWS } from "../peft/adapter-rows.js";
 import type { PeftModel } from "../peft/peft-model.js";
 import type { Batch } from "../text/collate.js";
 import { defineCheck, type Finding } from "./check.js";
@@ -12,7 +13,7 @@ interface Scored {
   readonly supervisedTokens: number;
 }
 
-/** Every row of the batch twice over. */
+/** The rows of a batch so many times over. */
 function repeated(batch: Batch, times: number): Batch {
   const entries = Object.entries(batch) as [string, readonly unknown[]][];
   return Object.fromEntries(
@@ -36,12 +37,12 @@ export const mixedBatch = defineCheck({
       model.addAdapter(subject.config(base), { adapterName: "second", seed: 5 });
       perturb(model, 2);
       const batch = repeated(toyBatch(base), 3);
-      const adapterNames = ["second", "default", "__base__", "second", "default", "__base__"];
+      const adapterNames = ["second", "default", BASE_ROWS, "second", "default", BASE_ROWS];
       const mixed = (await model.forward(batch, { adapterNames })) as unknown as Scored;
       let [sum, count] = [0, 0];
       for (const [row, name] of adapterNames.entries()) {
         const { taskIds, ...one } = rowOf(batch, row);
-        const alone = await model.withAdapter(name === "__base__" ? undefined : name, async () => {
+        const alone = await model.withAdapter(name === BASE_ROWS ? undefined : name, async () => {
           const inputs = base.taskCount === undefined ? one : { ...one, taskIds };
           return (await base.forward(inputs)) as unknown as Scored;
         });
