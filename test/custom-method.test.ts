@@ -1,6 +1,14 @@
 // The package in examples/custom-method, built and tested as its author would, with nothing but the public exports.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -62,6 +70,8 @@ test("the command line trains, shows and merges it", () => {
   const dry = peft("train", "run.yaml", "--dry-run");
   expect(dry.code, dry.text).toBe(0);
   expect(dry.text).toMatch(/^peft_type: SSF +# file$/m);
+  copyFileSync(file, join(folder, "run.settings"));
+  expect(peft("train", "run.settings", "--dry-run").text).toBe(dry.text);
   expect(peft(`--plugin=${plugin}`, "inspect", "out").text).toContain("SSF");
   expect(peft("--plugin", plugin, "merge", "embedded", "out").text).toContain("saved: merged");
   const without = peft("inspect", "out");

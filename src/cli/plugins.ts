@@ -50,8 +50,10 @@ async function load(module: string): Promise<void> {
 
 /** Loads what the run file of `peft train` names; a file that cannot be read is for the command to report. */
 async function loadRunFilePlugins(argv: readonly string[]): Promise<void> {
-  const path = argv[0] === "train" ? argv.find((arg) => /\.ya?ml$/.test(arg)) : undefined;
-  if (path === undefined) return;
+  const [command, ...args] = argv;
+  // Flags are not known yet, so elsewhere than in the first place the name of a file has to tell.
+  const path = args.find((arg, i) => (i === 0 && !arg.startsWith("-")) || /\.ya?ml$/.test(arg));
+  if (command !== "train" || path === undefined) return;
   const file = await readRunFile(path).catch(() => undefined);
   const named = file?.values["plugin"];
   for (const module of typeof named === "string" ? [named] : Array.isArray(named) ? named : [])
