@@ -3,10 +3,10 @@ import { integer, type OptionValues } from "../base/option.js";
 import { Random } from "../base/random.js";
 import { readOptions } from "../base/read-options.js";
 import { nextTurn } from "../base/next-turn.js";
-import { KeyValueCache } from "../nn/key-value-cache.js";
 import type { TokenBatch } from "../nn/stage.js";
 import type { RunOptions } from "../runtime/engine.js";
 import { createStreamDecoder } from "../text/stream-decoder.js";
+import { continuationOf, lastScores } from "./continuation.js";
 import type { LanguageModel } from "./language-model.js";
 import { chooseToken, samplingOptions } from "./sampling.js";
 
@@ -142,7 +142,7 @@ export async function* generateTokens(
   const size = [...model.namedParameters()].reduce((sum, parameter) => sum + parameter.size, 0);
   const ends = new Set(stopTokens ?? model.endTokenIds);
   const random = new Random(settings.seed);
-  const cache = new KeyValueCache();
+  const continuation = continuationOf(model, prompts.length);
   const starts = prompts.map((prompt) => model.startOf(prompt));
   const finished: Generated[] = [];
   let rows = starts.map(({ tokens }, index): Row => ({
@@ -174,7 +174,7 @@ export async function* generateTokens(
             rows.map(({ history, index }) => ({ history, task: taskIds?.[index] })),
             run,
           )
-        : await nextScores(model, batch, cache, run);
+        : await continuation.scores(batch, run);
     for (const [i, row] of rows.entries()) {
       row.next = chooseToken(scores.subarray(i * width, (i + 1) * width), row.history, settings, random);
     }
@@ -210,7 +210,7 @@ export async function* generateTokens(
       else if (last) done(full ? "context" : "length");
       else going.push(i);
     }
-    cache.keepRows(going);
+    continuation.keepRows(going);
     rows = going.map((i) => rows[i]!);
     batch = packRows(
       rows.map((row) => [row.next]),
@@ -220,22 +220,7 @@ export async function* generateTokens(
   return finished;
 }
 
-/** Scores after the new tokens of each row, (rows, V); what came before is in the cache. */
-async function nextScores(
-  model: LanguageModel,
-  batch: TokenBatch,
-  cache: KeyValueCache,
-  run: RunOptions,
-): Promise<Float32Array> {
-  const pass = await model.runner.forward(batch, { cache, ...run });
-  try {
-    return await lastScores(model, pass.hidden, batch, run);
-  } finally {
-    pass.release();
-  }
-}
-
-/** The same for models whose positions depend on the length of the row: each row is run as a whole. */
+/** Scores of models whose positions depend on the length of the row: each row is run as a whole, (rows, V). */
 async function wholeRowScores(
   model: LanguageModel,
   rows: readonly { readonly history: readonly number[]; readonly task: number | undefined }[],
@@ -251,24 +236,6 @@ async function wholeRowScores(
     } finally {
       pass.release();
     }
-  }
-  return scores;
-}
-
-/** Scores of the last token of each row, (rows, V). */
-async function lastScores(
-  model: LanguageModel,
-  hidden: Parameters<LanguageModel["head"]["logits"]>[0],
-  batch: TokenBatch,
-  run: RunOptions,
-): Promise<Float32Array> {
-  const rows = batch.rowOffsets.length - 1;
-  if (batch.tokens.length === rows) return model.head.logits(hidden, 0, rows, run);
-  const width = model.head.vocabularySize;
-  const scores = new Float32Array(rows * width);
-  for (let row = 0; row < rows; row += 1) {
-    const last = batch.rowOffsets[row + 1]! - 1;
-    scores.set(await model.head.logits(hidden, last, last + 1, run), row * width);
   }
   return scores;
 }

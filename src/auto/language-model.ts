@@ -1,5 +1,7 @@
 import type { TokenInputs } from "../text/collate.js";
 import type { Message, Tokenizer } from "../text/tokenizer.js";
+import { CachedPrograms } from "../nn/cached-program.js";
+import type { PretrainedModelParts } from "./pretrained-model.js";
 import { VocabularyModel } from "./vocabulary-model.js";
 
 /** How generation begins. */
@@ -14,6 +16,19 @@ export interface GenerationStart {
 export abstract class LanguageModel<
   Inputs extends TokenInputs = TokenInputs,
 > extends VocabularyModel<Inputs> {
+  /** The whole model as one graph, for generation. */
+  readonly cachedPrograms: CachedPrograms;
+
+  constructor(parts: PretrainedModelParts) {
+    super(parts);
+    this.cachedPrograms = new CachedPrograms(this.runner, this.head);
+  }
+
+  override structureChanged(): void {
+    super.structureChanged();
+    this.cachedPrograms.invalidate();
+  }
+
   /**
    * A conversation as the tokens that the model is asked with, the tokens of its own chat template where it has one.
    *

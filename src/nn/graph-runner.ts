@@ -73,7 +73,9 @@ const compiled = new WeakMap<BoundGraph, Map<SessionCache, ReturnType<SessionCac
 export function compileBound(sessions: SessionCache, bound: BoundGraph): ReturnType<SessionCache["compile"]> {
   const known = compiled.get(bound) ?? new Map<SessionCache, ReturnType<SessionCache["compile"]>>();
   compiled.set(bound, known);
-  const session = known.get(sessions) ?? sessions.compile(bound.graph, constantsOf(bound));
+  const session =
+    known.get(sessions) ??
+    sessions.compile(bound.graph, { constants: constantsOf(bound), spins: bound.spins });
   known.set(sessions, session);
   return session;
 }

@@ -47,14 +47,14 @@ export class LanguageHead {
    * Never in 8 bits once there are gradients: that of the scores is one large number a row and very many small ones that add up to as
    * much, which rounding to 127 steps would drop.
    */
-  get #products(): Products {
+  get products(): Products {
     const { packed, int8 } = this.runner.products;
     return { packed: packed === true, int8: packed === true && int8 === true };
   }
 
   #scoreGraph(): BoundGraph {
     const { model } = this.runner;
-    const products = this.#products;
+    const products = this.products;
     const key = String(products.packed);
     let scores = this.#scores.get(key);
     if (scores === undefined) {
@@ -106,7 +106,7 @@ export class LanguageHead {
   }
 
   #lossProgram(training: boolean, withGradients: boolean, hiddenGradient: boolean): LossProgram {
-    const products = this.#products;
+    const products = this.products;
     const key = [training, withGradients, hiddenGradient, products.packed].join();
     const known = this.#programs.get(key);
     if (known !== undefined) return known;

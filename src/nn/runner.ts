@@ -46,8 +46,8 @@ export class Runner {
   #trains = false;
   /** Whether graphs that training has given up are still open. */
   #stale = false;
-  /** Passes that have not been released. */
-  readonly #passes = new Set<Pass>();
+  /** Passes that have not been released, and other work with graphs. */
+  readonly #passes = new Set<object>();
   #residentAtStart = 0;
   #memory: MemoryPlan | undefined;
   #warned = false;
@@ -185,6 +185,17 @@ export class Runner {
   passReleased(pass: Pass): void {
     this.#passes.delete(pass);
     void this.#closeStale();
+  }
+
+  /** Keeps the graphs that some work runs open until it is done. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#passes.add(work);
+    try {
+      return await work();
+    } finally {
+      this.#passes.delete(work);
+      void this.#closeStale();
+    }
   }
 
   async close(): Promise<void> {

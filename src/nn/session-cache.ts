@@ -28,9 +28,17 @@ export interface GraphConstants {
   read(): ReadonlyMap<Value, HostTensor>;
 }
 
+/** How a graph is compiled. */
+export interface CompileChoices {
+  readonly constants?: GraphConstants | undefined;
+  /** Whether its threads stay awake from op to op. */
+  readonly spins?: boolean | undefined;
+}
+
 interface Entry {
   readonly bytes: Uint8Array;
   readonly owners: readonly object[];
+  readonly spins: boolean;
   readonly session: Promise<Session>;
 }
 
@@ -46,13 +54,15 @@ export class SessionCache {
   constructor(readonly engine: Engine) {}
 
   /** The session of a graph, whose inputs are those of the graph without the constants; compiled at its first use. */
-  compile(graph: Graph, constants?: GraphConstants): Promise<Session> {
+  compile(graph: Graph, { constants, spins = false }: CompileChoices = {}): Promise<Session> {
     const owners = constants?.owners ?? [];
     const bytes = lowerGraph(graph, this.engine.capabilities);
     const key = hash(bytes);
     const bucket = this.#entries.get(key) ?? [];
     this.#entries.set(key, bucket);
-    const known = bucket.find((entry) => sameOwners(entry.owners, owners) && equal(entry.bytes, bytes));
+    const known = bucket.find(
+      (entry) => entry.spins === spins && sameOwners(entry.owners, owners) && equal(entry.bytes, bytes),
+    );
     if (known !== undefined) return known.session;
     const began = performance.now();
     const profilePrefix = this.profiler?.nodePrefix;
@@ -62,13 +72,14 @@ export class SessionCache {
     const compiled = this.engine.compile(model, {
       name: graph.name,
       prepack: values !== undefined,
+      spins,
       ...(profilePrefix !== undefined && { profilePrefix }),
     });
     const session = compiled.then((one) => {
       this.profiler?.record("compile", began);
       return this.#timed({ ...graph, inputs }, one, byteLength(values?.values()));
     });
-    bucket.push({ bytes, owners, session });
+    bucket.push({ bytes, owners, spins, session });
     return session;
   }
 

@@ -22,6 +22,8 @@ export type Source =
 export interface BoundGraph {
   readonly graph: Graph;
   readonly sources: readonly Source[];
+  /** Whether its threads stay awake from op to op. */
+  readonly spins?: boolean;
 }
 
 /** Forward and backward graph of a stage under one policy of what is kept in between. */

@@ -1,6 +1,6 @@
 import { ShapeError } from "../base/errors.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
-import type { BufferPool } from "./buffer-pool.js";
+import { type BufferPool, rowsOf } from "./buffer-pool.js";
 import { int64Tensor } from "./graph-runner.js";
 import type { ModelSite, VirtualTokens } from "./site.js";
 import type { AttentionStage, Over, Stage, StagedModel, TokenBatch, TokenStage } from "./stage.js";
@@ -203,6 +203,33 @@ export function makeRoom(
     batch: { ...wide.batch, source: wideSource?.batch ?? source },
     inserted: ownStack < 0 ? 0 : inserted,
     tensors: { batch: wide.tensors, source: wideSource?.tensors ?? {} },
+  };
+}
+
+/** Tensors of `widen` that have a row for each token. */
+const PER_TOKEN: readonly string[] = ["virtualIndex", "realRows", "virtualRows"];
+
+/** Tokens start … end − 1 of a batch, all of one row, as a batch of that row. */
+export function tokensOf(
+  { batch, tensors, inserted }: VirtualBatch,
+  start: number,
+  end: number,
+): VirtualBatch {
+  const part = (values: Int32Array): Int32Array => values.subarray(start, end);
+  const own = Object.entries(tensors.batch).map(([name, tensor]) => [
+    name,
+    PER_TOKEN.includes(name) ? rowsOf(tensor, start, end) : tensor,
+  ]);
+  return {
+    batch: {
+      ...batch,
+      tokens: part(batch.tokens),
+      positions: part(batch.positions),
+      rowOffsets: Int32Array.of(0, end - start),
+      ...(batch.tokenTypes !== undefined && { tokenTypes: part(batch.tokenTypes) }),
+    },
+    inserted,
+    tensors: { ...tensors, batch: Object.fromEntries(own) as Record<string, HostTensor> },
   };
 }
 

@@ -18,4 +18,6 @@ export interface Emitter {
   node(opType: string, inputs: readonly string[], options?: EmitOptions): string;
   /** A constant tensor; equal constants are stored once. */
   constant(dtype: DType, dims: readonly number[], values: readonly number[]): string;
+  /** What the node behind a result computes beside it. */
+  besides(result: string): readonly string[];
 }

@@ -12,6 +12,7 @@ class ModelEmitter implements Emitter {
   readonly nodes: OnnxNode[] = [];
   readonly constants: OnnxConstant[] = [];
   readonly #constantNames = new Map<string, string>();
+  readonly #more = new Map<string, readonly string[]>();
   scope = "";
 
   constructor(readonly capabilities: EngineCapabilities) {}
@@ -32,6 +33,16 @@ class ModelEmitter implements Emitter {
     this.#constantNames.set(key, name);
     this.constants.push({ name, dtype, dims, values });
     return name;
+  }
+
+  /** Takes down what is computed beside the first of some results, and returns that one. */
+  results([first, ...more]: readonly string[]): string {
+    this.#more.set(first!, more);
+    return first!;
+  }
+
+  besides(result: string): readonly string[] {
+    return this.#more.get(result) ?? [];
   }
 }
 
@@ -75,16 +86,14 @@ export function lowerGraph(
       continue;
     }
     const types = node.inputs.map((input) => input.type);
-    names.set(
-      value,
-      node.op.lower({
-        emit: emitter,
-        inputs: node.inputs.map(nameOf),
-        types,
-        attrs: node.attrs,
-        type: value.type,
-      }),
-    );
+    const lowered = node.op.lower({
+      emit: emitter,
+      inputs: node.inputs.map(nameOf),
+      types,
+      attrs: node.attrs,
+      type: value.type,
+    });
+    names.set(value, typeof lowered === "string" ? lowered : emitter.results(lowered));
   }
   const nodes = nameOutputs(emitter.nodes, graph.outputs.map(nameOf), new Set(inputs.map(([name]) => name)));
   const outputs = graph.outputs.map((value, i): readonly [string, TensorType] => [`o${i}`, value.type]);

@@ -11,7 +11,7 @@ import type { Engine } from "../runtime/engine.js";
 import { createEngine } from "../runtime/engines.js";
 import { hostTensor, viewData, zeros } from "../base/host-tensor.js";
 import { ops } from "./index.js";
-import type { AnyOp, Attrs, Sample, SampleInput } from "./op.js";
+import { type AnyOp, type Attrs, besides, type Sample, type SampleInput } from "./op.js";
 
 const cases = Object.values(ops).flatMap((op) => {
   const definition = op.definition as unknown as AnyOp;
@@ -23,6 +23,7 @@ const cases = Object.values(ops).flatMap((op) => {
 });
 
 function makeInput(input: SampleInput, random: Random): NdArray {
+  if (input.values !== undefined) return ndArray(input.shape, Float64Array.from(input.values));
   const draw = (): number => {
     if (input.kind === "index") return Math.floor(random.next() * input.below!);
     if (input.kind === "positive") return 0.5 + random.next();
@@ -95,8 +96,9 @@ describe.each(["ort-native", "ort-node"] as const)("%s against the reference", (
       const random = new Random(11);
       const { inputs, y } = build(definition, sample, float);
       const arrays = sample.inputs.map((input) => makeInput(input, random));
-      const [expected] = interpret({ inputs, outputs: [y] }, arrays);
-      expect(y.type.shape).toEqual(expected!.dims);
+      const outputs = [y, ...(definition.more === undefined ? [] : besides(y))];
+      const expected = interpret({ inputs, outputs }, arrays);
+      expect(outputs.map(({ type }) => type.shape)).toEqual(expected.map(({ dims }) => dims));
       const tensors = arrays.map((array, i) => {
         const dtype = inputs[i]!.type.dtype;
         const data = viewData(dtype, new ArrayBuffer(array.data.length * 8), 0, array.data.length);
@@ -108,18 +110,21 @@ describe.each(["ort-native", "ort-node"] as const)("%s against the reference", (
       const constants = new Map(
         inputs.flatMap((input, i) => (constant(i) ? [[input, tensors[i]!] as const] : [])),
       );
-      const graph = { name: definition.name, inputs, outputs: [y] };
+      const graph = { name: definition.name, inputs, outputs };
       const session = await engine.compile(lowerGraph(graph, engine.capabilities, constants), {
         prepack: constants.size > 0,
       });
-      const out = zeros(y.type.dtype, expected!.dims);
+      const results = expected.map(({ dims }) => zeros(y.type.dtype, dims));
       await session.run(
         tensors.filter((__, i) => !constant(i)),
-        [out],
+        results,
       );
       await session.close();
       const digits = y.type.dtype === "float64" && inputs.every((x) => x.type.dtype !== "float32") ? 9 : 4;
-      expected!.data.forEach((v, j) => expect(Number(out.data[j]), `element ${j}`).toBeCloseTo(v, digits));
+      for (const [i, { data }] of results.entries()) {
+        const of = `result ${i}, element`;
+        expected[i]!.data.forEach((v, j) => expect(Number(data[j]), `${of} ${j}`).toBeCloseTo(v, digits));
+      }
     });
   });
 });

@@ -1,6 +1,7 @@
 import { add } from "./add.js";
 import { bnb4Matmul } from "./bnb4-matmul.js";
 import { bnb4Unpack } from "./bnb4-unpack.js";
+import { cachedAttention } from "./cached-attention.js";
 import { cast } from "./cast.js";
 import { concat } from "./concat.js";
 import { constant } from "./constant.js";
@@ -52,6 +53,7 @@ export const ops = {
   add,
   bnb4Matmul,
   bnb4Unpack,
+  cachedAttention,
   cast,
   concat,
   constant,

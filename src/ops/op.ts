@@ -1,4 +1,4 @@
-import { ShapeError } from "../base/errors.js";
+import { InternalError, ShapeError } from "../base/errors.js";
 import type { NdArray } from "../graph/nd-array.js";
 import { type DType, formatShape, type TensorType } from "../base/tensor-type.js";
 import { nodeValue, type Value } from "../graph/value.js";
@@ -40,6 +40,8 @@ export interface SampleInput {
   readonly kind?: "normal" | "positive" | "index" | "uniform";
   readonly below?: number;
   readonly dtype?: DType;
+  /** Its elements, where they have to fit those of other inputs. */
+  readonly values?: readonly number[];
 }
 
 export interface Sample<A> {
@@ -59,8 +61,8 @@ export interface OpDefinition<N extends number, A> {
    * Results may have the broadcast shape: the reverse walk sums them down.
    */
   gradient(context: GradientContext<N, A>): readonly (Value | undefined | (() => Value))[];
-  /** Emits ONNX nodes and returns the name of the result. */
-  lower(context: LowerContext<N, A>): string;
+  /** Emits ONNX nodes and returns the name of the result, followed by the names of what else the node computes. */
+  lower(context: LowerContext<N, A>): string | readonly string[];
   /** Plain float64 reference, for tests and nothing else. */
   evaluate(inputs: Tuple<N, NdArray>, attrs: A): NdArray;
   readonly samples: readonly Sample<NoInfer<A>>[];
@@ -74,6 +76,11 @@ export interface OpDefinition<N extends number, A> {
   readonly codes?: boolean;
   /** The gradient rule throws: second derivatives are not offered. */
   readonly firstOrder?: boolean;
+  /** What its node computes beside y, in the order of the names that `lower` adds to its result. */
+  readonly more?: {
+    infer(types: Tuple<N, TensorType>, attrs: A): readonly TensorType[];
+    evaluate(inputs: Tuple<N, NdArray>, attrs: A): readonly NdArray[];
+  };
 }
 
 /** An op as graphs hold it, whatever its arity and attributes. */
@@ -118,6 +125,35 @@ export function defineVariadicOp<A>(definition: OpDefinition<number, A>): Variad
   const erased = definition as unknown as AnyOp;
   const call = (inputs: readonly Value[], attrs: A): Value => apply(erased, inputs, attrs as Attrs);
   return Object.assign(call, { definition });
+}
+
+/**
+ * What the node of y computes beside it, in order.
+ *
+ * @example
+ * const context = f.cachedAttention(...);
+ * const [keys, values] = besides(context);
+ */
+export function besides(y: Value): Value[] {
+  const { op, inputs, attrs } = y.node!;
+  const { infer, evaluate } = op.more!;
+  const types = infer(
+    inputs.map((input) => input.type),
+    attrs,
+  );
+  return types.map((type, i) => {
+    const definition: AnyOp = {
+      name: `${op.name}_${i + 1}`,
+      infer: () => type,
+      gradient() {
+        throw new InternalError(`${op.name} has no gradient of what it computes beside its result.`);
+      },
+      lower: ({ emit, inputs: [name] }) => emit.besides(name!)[i]!,
+      evaluate: ([, ...arrays], own) => evaluate(arrays, own)[i]!,
+      samples: [],
+    };
+    return nodeValue(definition, [y, ...inputs], attrs, type);
+  });
 }
 
 /** The error of an op whose inputs do not fit together. */

@@ -38,6 +38,8 @@ export interface CompileOptions {
   readonly name?: string | undefined;
   /** Lets the runtime lay the constants of the graph out as its kernels like them; inputs are used as they are. */
   readonly prepack?: boolean | undefined;
+  /** Threads stay awake between the ops of a run, and sleep after it: for graphs of many short ones, where waking takes as long. */
+  readonly spins?: boolean | undefined;
   /** Writes a Chrome trace with this path prefix when the session closes. */
   readonly profilePrefix?: string | undefined;
 }

@@ -17,6 +17,7 @@ const FUNCTIONS = {
   DisableMemPattern: [17, "void*", "void*"],
   SetSessionLogSeverityLevel: [22, "void*", "void*, int"],
   SetSessionGraphOptimizationLevel: [23, "void*", "void*, int"],
+  SetIntraOpNumThreads: [24, "void*", "void*, int"],
   SessionGetInputCount: [30, "void*", "void*, _Out_ size_t*"],
   SessionGetOutputCount: [31, "void*", "void*, _Out_ size_t*"],
   SessionGetInputName: [36, "void*", "void*, size_t, void*, _Out_ void**"],

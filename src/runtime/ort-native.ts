@@ -214,12 +214,17 @@ export async function createNativeEngine(options: EngineOptions = {}): Promise<E
     capabilities: { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true, sharedMemory: true },
     async compile(
       model: Uint8Array,
-      { name = "graph", prepack = false, profilePrefix }: CompileOptions = {},
+      { name = "graph", prepack = false, spins = false, profilePrefix }: CompileOptions = {},
     ): Promise<Session> {
       const settings = outPointer(ort, "CreateSessionOptions", [], "session options");
       const must = (status: unknown): void => check(ort, status, `to compile ${name}`);
       try {
-        must(ort.DisablePerSessionThreads(settings));
+        if (spins) {
+          // Threads that sessions share cannot be told when a run is over.
+          must(ort.SetIntraOpNumThreads(settings, environment.threads));
+          must(ort.AddSessionConfigEntry(settings, "session.intra_op.allow_spinning", "1"));
+          must(ort.AddSessionConfigEntry(settings, "session.force_spinning_stop", "1"));
+        } else must(ort.DisablePerSessionThreads(settings));
         must(ort.SetSessionGraphOptimizationLevel(settings, OPTIMIZE_ALL));
         must(ort.SetSessionLogSeverityLevel(settings, ORT_LOGGING_FATAL));
         // Shapes change from batch to batch, so a memory plan made for one would be wrong for the next.

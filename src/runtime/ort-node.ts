@@ -59,7 +59,7 @@ export async function createNodeEngine(options: EngineOptions = {}): Promise<Eng
     capabilities: { fusedMatMul: true, bfloat16Inputs: false, asynchronous: false, sharedMemory: false },
     async compile(
       model: Uint8Array,
-      { name = "graph", prepack = false, profilePrefix }: CompileOptions = {},
+      { name = "graph", prepack = false, spins = false, profilePrefix }: CompileOptions = {},
     ): Promise<Session> {
       const profiling =
         profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix };
@@ -69,7 +69,13 @@ export async function createNodeEngine(options: EngineOptions = {}): Promise<Eng
           intraOpNumThreads,
           logSeverityLevel: 4,
           enableMemPattern: false,
-          extra: { session: { disable_prepacking: prepack ? "0" : "1", intra_op: { allow_spinning: "0" } } },
+          extra: {
+            session: {
+              disable_prepacking: prepack ? "0" : "1",
+              force_spinning_stop: "1",
+              intra_op: { allow_spinning: spins ? "1" : "0" },
+            },
+          },
         });
         const wrapped = new NodeSession(name, session);
         open.add(wrapped);
