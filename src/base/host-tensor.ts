@@ -66,6 +66,21 @@ export function zeros(dtype: DType, dims: readonly number[]): HostTensor {
   return { dtype, dims, data: new ARRAYS[dtype](elementCount(dims)) };
 }
 
+/** Tensors of one type one below the other: (n, …) and (m, …) → (n + m, …); a single one as it is. */
+export function joinedRows(tensors: readonly HostTensor[]): HostTensor {
+  const [first] = tensors as [HostTensor];
+  if (tensors.length === 1) return first;
+  const rows = tensors.reduce((sum, { dims }) => sum + dims[0]!, 0);
+  const result = zeros(first.dtype, [rows, ...first.dims.slice(1)]);
+  const bytes = tensorBytes(result);
+  let at = 0;
+  for (const tensor of tensors) {
+    bytes.set(tensorBytes(tensor), at);
+    at += tensor.data.byteLength;
+  }
+  return result;
+}
+
 /** The elements of a tensor as bytes, in place. */
 export const tensorBytes = ({ data }: Pick<HostTensor, "data">): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

@@ -1,5 +1,6 @@
 import type { Graph, Value } from "../graph/value.js";
 import { besides } from "../ops/op.js";
+import { rotary } from "../ops/rotary.js";
 import type { LanguageHead } from "./language-head.js";
 import type { Runner } from "./runner.js";
 import type { Parameter } from "./parameter.js";
@@ -98,7 +99,8 @@ function openReads(stages: readonly Stage[]): Map<string, number> {
 
 const blockBytes = (leaves: Iterable<Leaf>): number => {
   const parameters = new Set<Parameter>();
-  for (const leaf of leaves) if (leaf.kind === "packed") parameters.add(leaf.parameter);
+  for (const leaf of leaves)
+    if (leaf.kind === "packed") for (const one of leaf.parameters) parameters.add(one);
   return [...parameters].reduce((sum, { size }) => sum + size / 2, 0);
 };
 
@@ -124,20 +126,40 @@ class SegmentDraft {
     const { layer, heads, keyValueHeads, headDim, scale, cap, window } = stage;
     const cache = (name: string): Value =>
       t.batch(name, { dtype: "float32", shape: [ROWS, keyValueHeads, "C", headDim] });
-    const context = t.f.cachedAttention(
-      this.#streams["query"]!,
-      this.#streams["key"]!,
-      this.#streams["value"]!,
+    const [query, key, value] = ["query", "key", "value"].map((name) => this.#streams[name]!) as [
+      Value,
+      Value,
+      Value,
+    ];
+    const rest = [
       cache(cachedNames.keys(layer)),
       cache(cachedNames.values(layer)),
       t.batch(cachedNames.last, { dtype: "int32", shape: [ROWS] }),
       t.batch(cachedNames.total, { dtype: "int32", shape: [1] }),
       t.batch(cachedNames.layout, { dtype: "int64", shape: [3] }),
-      { heads, keyValueHeads, scale, cap, window },
-    );
+    ] as const;
+    const attrs = { heads, keyValueHeads, scale, cap, window };
+    const turns = headDim % 16 === 0 ? this.#turns(query, key) : undefined;
+    const context =
+      turns === undefined
+        ? t.f.cachedAttention(query, key, value, ...rest, attrs)
+        : t.f.cachedRotaryAttention(turns.query, turns.key, value, ...rest, turns.cos, turns.sin, attrs);
     this.#caches.push(...besides(context));
     this.layers.push(stage);
     return context;
+  }
+
+  /** Queries and keys before they are turned by their positions, where that is the last thing done to them: attention can do it on the way. */
+  #turns(query: Value, key: Value): Record<"query" | "key" | "cos" | "sin", Value> | undefined {
+    const [a, b] = [query.node, key.node];
+    const turned = [a, b].every((node) => (node?.op as unknown) === rotary.definition);
+    if (!turned || a === undefined || b === undefined) return undefined;
+    const [x, cos, sin, positions] = a.inputs as [Value, Value, Value, Value];
+    const leaf = this.t.leaves.get(positions);
+    // Tokens are put into the cache in the order of their positions.
+    const ordered = leaf?.kind === "batch" && leaf.name === "positions";
+    if (!ordered || a.inputs.some((input, i) => i > 0 && input !== b.inputs[i])) return undefined;
+    return { query: x, key: b.inputs[0]!, cos, sin };
   }
 
   /** Scores of the last tokens of the rows, in the place of the streams. */

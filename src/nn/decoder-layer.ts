@@ -3,6 +3,7 @@ import { withScope } from "../graph/value.js";
 import { activations } from "./activation.js";
 import { Linear } from "./linear.js";
 import { Module } from "./module.js";
+import { shareProducts } from "./product.js";
 import { RMSNorm } from "./rms-norm.js";
 import type { Stage } from "./stage.js";
 import { TOKENS, type Trace } from "./trace.js";
@@ -89,6 +90,7 @@ export class SelfAttention extends Module {
   #split(t: Trace, x: Value): Projected {
     const { heads, keyValueHeads, headDim } = this.options;
     if (this.qkv_proj === undefined) {
+      shareProducts(t, [this.q_proj!, this.k_proj!, this.v_proj!], x);
       return {
         query: this.q_proj!.forward(t, x),
         key: this.k_proj!.forward(t, x),
@@ -162,6 +164,7 @@ export class GatedMLP extends Module {
 
   forward(t: Trace, x: Value): Value {
     const { feedForward, activation } = this.options;
+    if (this.gate_up_proj === undefined) shareProducts(t, [this.gate_proj!, this.up_proj!], x);
     const both = this.gate_up_proj?.forward(t, x);
     const half = (start: number): Value => t.f.slice(both!, { axis: 1, start, end: start + feedForward });
     const gate = both === undefined ? this.gate_proj!.forward(t, x) : half(0); // (N, F)

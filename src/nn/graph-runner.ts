@@ -2,7 +2,7 @@ import { InternalError } from "../base/errors.js";
 import { packedParts } from "../base/packed-matrix.js";
 import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
-import { type HostTensor, hostTensor } from "../base/host-tensor.js";
+import { type HostTensor, hostTensor, joinedRows } from "../base/host-tensor.js";
 import type { LentWeights } from "./lent-weights.js";
 import type { Parameter } from "./parameter.js";
 import type { GraphConstants, SessionCache } from "./session-cache.js";
@@ -86,12 +86,17 @@ function constantsOf({ graph, sources }: BoundGraph): GraphConstants | undefined
     source.kind === "packed" ? [{ value: graph.inputs[i]!, ...source }] : [],
   );
   if (packed.length === 0) return undefined;
-  const parameters = [...new Set(packed.map(({ parameter }) => parameter))];
+  const owners = [...new Set(packed.flatMap(({ parameters }) => parameters))];
   return {
-    owners: parameters,
+    owners,
     read() {
-      const parts = new Map(parameters.map((one) => [one, packedParts(one.blocks!.read())]));
-      return new Map(packed.map(({ value, parameter, part }) => [value, parts.get(parameter)!.get(part)!]));
+      const parts = new Map(owners.map((one) => [one, packedParts(one.blocks!.read())]));
+      return new Map(
+        packed.map(({ value, parameters, part }) => [
+          value,
+          joinedRows(parameters.map((one) => parts.get(one)!.get(part)!)),
+        ]),
+      );
     },
   };
 }

@@ -18,7 +18,9 @@ export function product(t: Trace, module: Module, x: Value): Value {
   const replaced = t.isReplaced(module, "weight");
   if (weight.coded !== undefined && !replaced) return codedProduct(t, weight, weight.coded, x);
   const packing = t.products.packed === true && !replaced ? weight.blocks?.packing : undefined;
-  if (packing !== undefined) return packedProduct(t, weight, packing, x);
+  const shared = t.shared.get(weight);
+  if (packing !== undefined && shared?.x === x) return shared.product;
+  if (packing !== undefined) return packedProduct(t, [weight], packing, x);
   const turned = module.transposed.includes("weight");
   if (t.products.int8 === true && !replaced && !weight.trainable) return int8Product(t, weight, turned, x);
   // What stands in for a turned weight is turned back by whoever asks for it.
@@ -36,13 +38,40 @@ function codedProduct(t: Trace, weight: Parameter, coded: CodedWeight, x: Value)
   });
 }
 
-/** Codes and scales of the blocks are constants of the graph. */
-function packedProduct(t: Trace, weight: Parameter, packing: Packing, x: Value): Value {
-  const [out, width] = weight.shape as [number, number];
-  const blocks = width / packing.blockSize;
+/**
+ * Computes x Wᵀ of several modules at once, where their weights are kept in blocks of one kind and used as they are: `product` then
+ * takes its part. One product with many rows is faster than several with few.
+ */
+export function shareProducts(t: Trace, modules: readonly Module[], x: Value): void {
+  if (t.products.packed !== true) return;
+  const families = new Map<string, Parameter[]>();
+  for (const module of modules) {
+    const weight = t.standing(module, "weight");
+    if (weight.coded !== undefined || weight.blocks === undefined || t.isReplaced(module, "weight")) continue;
+    const kind = JSON.stringify(weight.blocks.packing);
+    families.set(kind, [...(families.get(kind) ?? []), weight]);
+  }
+  for (const weights of families.values()) {
+    const packing = weights[0]!.blocks!.packing;
+    if (weights.length < 2 || packing === undefined) continue;
+    const all = packedProduct(t, weights, packing, x);
+    let start = 0;
+    for (const weight of weights) {
+      const end = start + weight.shape[0]!;
+      t.shared.set(weight, { x, product: t.f.slice(all, { axis: 1, start, end }) });
+      start = end;
+    }
+  }
+}
+
+/** Codes and scales of the blocks are constants of the graph; rows of several weights follow each other. */
+function packedProduct(t: Trace, parameters: readonly Parameter[], packing: Packing, x: Value): Value {
+  const out = parameters.reduce((sum, { shape }) => sum + shape[0]!, 0);
+  const blocks = parameters[0]!.shape[1]! / packing.blockSize;
+  const names = parameters.map(({ name }) => name).join(" and ");
   const part = (name: PackedPart, type: TensorType): Value => {
-    const value = inputValue(`${weight.name} ${name}`, type);
-    t.leaves.set(value, { kind: "packed", parameter: weight, part: name });
+    const value = inputValue(`${names} ${name}`, type);
+    t.leaves.set(value, { kind: "packed", parameters, part: name });
     return value;
   };
   const real: TensorType = { dtype: "float32", shape: [out, blocks] };

@@ -10,8 +10,8 @@ import type { ReplaceContext, VirtualContext } from "./site.js";
 /** What an input of a traced graph stands for, so that the runner can find it. */
 export type Leaf =
   | { readonly kind: "parameter"; readonly parameter: Parameter }
-  /** One of the tensors of a matrix in blocks: a constant of the compiled graph. */
-  | { readonly kind: "packed"; readonly parameter: Parameter; readonly part: PackedPart }
+  /** One of the tensors of matrices in blocks, of one below the other where there are several: a constant of the compiled graph. */
+  | { readonly kind: "packed"; readonly parameters: readonly Parameter[]; readonly part: PackedPart }
   /** A tensor of a frozen weight in 8 bits. */
   | { readonly kind: "int8"; readonly parameter: Parameter; readonly part: Int8Part }
   /** The rows of a table that the tokens name. */
@@ -52,6 +52,8 @@ export class Trace {
   readonly #batch = new Map<string, Value>();
   /** Sums of inputs over blocks, by input and number of blocks: products that read one input share them. */
   readonly blockSums = new Map<string, Value>();
+  /** Products that were computed together with others of the same input. */
+  readonly shared = new Map<Parameter, { readonly x: Value; readonly product: Value }>();
   /** Whether dropout is on. */
   readonly training: boolean;
   /** Name of the number of rows that dropout works on. */

@@ -23,6 +23,17 @@ test("of two products one is computed first", () => {
   expect([...products]).toEqual([other]);
 });
 
+test("a factor of an input becomes part of alpha, unless something else reads it", () => {
+  const scaled = f.scale(x, { by: 3 });
+  const sum = f.add(c, f.matmul(scaled, w, { transposeB: true, alpha: 2 }));
+  const graph = { inputs: [x, w, c], name: "g" };
+  const alone = findProductSums({ ...graph, outputs: [sum] });
+  expect(alone.sums.get(sum)).toEqual({ a: x, b: w, c, attrs: { transposeB: true, alpha: 6 } });
+  expect(alone.products.has(scaled)).toBe(true);
+  const shared = findProductSums({ ...graph, outputs: [sum, f.neg(scaled)] });
+  expect(shared.sums.get(sum)).toEqual({ a: scaled, b: w, c, attrs: { transposeB: true, alpha: 2 } });
+});
+
 test.each([
   ["is read twice", [f.mul(f.add(c, product), product)]],
   ["is a result itself", [f.add(c, product), product]],

@@ -4,6 +4,7 @@ import type { DType, TensorType } from "../base/tensor-type.js";
 import { type Graph, topologicalOrder, type Value } from "../graph/value.js";
 import type { EngineCapabilities } from "../runtime/engine.js";
 import type { EmitOptions, Emitter } from "./emitter.js";
+import { findSplits, type Split } from "./find-splits.js";
 import { findProductSums } from "./fuse-products.js";
 import { encodeModel, type OnnxConstant, type OnnxNode } from "./model.js";
 
@@ -72,6 +73,7 @@ export function lowerGraph(
     return name;
   };
   const { sums, products } = findProductSums(graph);
+  const splits = findSplits(graph);
   for (const value of topologicalOrder(graph)) {
     if (products.has(value)) continue;
     const node = value.node;
@@ -83,6 +85,11 @@ export function lowerGraph(
       const { transposeA = false, transposeB = false, alpha = 1 } = sum.attrs;
       const attributes = { transA: Number(transposeA), transB: Number(transposeB), alpha: { float: alpha } };
       names.set(value, emitter.node("Gemm", [sum.a, sum.b, sum.c].map(nameOf), { attributes }));
+      continue;
+    }
+    const split = splits.get(value);
+    if (split !== undefined) {
+      if (!names.has(value)) emitSplit(emitter, nameOf(node.inputs[0]!), split, names);
       continue;
     }
     const types = node.inputs.map((input) => input.type);
@@ -105,6 +112,20 @@ export function lowerGraph(
     inputs,
     outputs,
   });
+}
+
+/** Emits the node of all slices of a value. */
+function emitSplit(
+  emitter: ModelEmitter,
+  input: string,
+  { axis, parts, sizes }: Split,
+  names: Map<Value, string>,
+): void {
+  const first = emitter.node("Split", [input, emitter.constant("int64", [sizes.length], sizes)], {
+    attributes: { axis },
+    outputs: sizes.length,
+  });
+  for (const [i, part] of parts.entries()) names.set(part, i === 0 ? first : `${first}_${i}`);
 }
 
 /** Gives the results their names o0, o1 …; a copy is made only of inputs, constants and what is asked for twice. */

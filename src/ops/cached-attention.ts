@@ -1,5 +1,6 @@
 import { UnsupportedError } from "../base/errors.js";
 import { type NdArray, ndArray } from "../graph/nd-array.js";
+import type { Emitter } from "../onnx/emitter.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
 /** What attention over a cache needs to know beside its tensors. */
@@ -40,6 +41,31 @@ const rowsAndTokens = (layout: NdArray): readonly [B: number, T: number] => [
   layout.data[1]!,
 ];
 
+/** Emits the node of attention over a cache, given its tensors and, where it turns queries and keys, the tables. */
+export function emitCached(
+  emit: Emitter,
+  [query, key, value, keys, values, last, total, layout, ...tables]: readonly string[],
+  width: number,
+  { heads, keyValueHeads, scale, cap, window }: CachedAttentionAttrs,
+): readonly string[] {
+  const tokens = [query, key, value].map((x) => emit.node("Reshape", [x!, layout!]));
+  const inputs = [...tokens, keys!, values!, last!, total!, ...tables];
+  const attended = emit.node("GroupQueryAttention", inputs, {
+    domain: "com.microsoft",
+    outputs: 3,
+    attributes: {
+      num_heads: heads,
+      kv_num_heads: keyValueHeads,
+      scale: { float: scale },
+      ...(cap !== undefined && { softcap: { float: cap } }),
+      ...(window !== undefined && { local_window_size: window }),
+      ...(tables.length > 0 && { do_rotary: 1 }),
+    },
+  });
+  const context = emit.node("Reshape", [attended, emit.constant("int64", [2], [-1, width])]);
+  return [context, `${attended}_1`, `${attended}_2`];
+}
+
 /**
  * Causal attention of T new tokens in each of B rows over these and those in a cache, to whose rows they are appended: beside the
  * context, its node gives the keys and values with the new ones, which may be written into the cache itself. Groups of H / K heads share
@@ -75,24 +101,7 @@ export const cachedAttention: Op<8, CachedAttentionAttrs> = defineOp({
       summary: "cachedAttention has no gradient: what is trained runs without a cache.",
     });
   },
-  lower({ emit, inputs, types, attrs: { heads, keyValueHeads, scale, cap, window } }) {
-    const [query, key, value, keys, values, last, total, layout] = inputs;
-    const [q, k, v] = [query, key, value].map((x) => emit.node("Reshape", [x, layout]));
-    const attended = emit.node("GroupQueryAttention", [q!, k!, v!, keys, values, last, total], {
-      domain: "com.microsoft",
-      outputs: 3,
-      attributes: {
-        num_heads: heads,
-        kv_num_heads: keyValueHeads,
-        scale: { float: scale },
-        ...(cap !== undefined && { softcap: { float: cap } }),
-        ...(window !== undefined && { local_window_size: window }),
-      },
-    });
-    const width = types[0].shape[1] as number;
-    const context = emit.node("Reshape", [attended, emit.constant("int64", [2], [-1, width])]);
-    return [context, `${attended}_1`, `${attended}_2`];
-  },
+  lower: ({ emit, inputs, types: [{ shape }], attrs }) => emitCached(emit, inputs, shape[1] as number, attrs),
   evaluate([query, key, value, pastKeys, pastValues, last, , layout], attrs) {
     const { heads, keyValueHeads, scale, cap, window = Infinity } = attrs;
     const [B, T] = rowsAndTokens(layout);

@@ -2,6 +2,7 @@ import { add } from "./add.js";
 import { bnb4Matmul } from "./bnb4-matmul.js";
 import { bnb4Unpack } from "./bnb4-unpack.js";
 import { cachedAttention } from "./cached-attention.js";
+import { cachedRotaryAttention } from "./cached-rotary-attention.js";
 import { cast } from "./cast.js";
 import { concat } from "./concat.js";
 import { constant } from "./constant.js";
@@ -54,6 +55,7 @@ export const ops = {
   bnb4Matmul,
   bnb4Unpack,
   cachedAttention,
+  cachedRotaryAttention,
   cast,
   concat,
   constant,
