@@ -18,10 +18,11 @@ const labels = [
   [-100, 7, 12],
 ];
 
-async function gradients(memoryBytes: number | undefined) {
+async function gradients(memoryBytes: number | undefined, offloadFolder?: string | false) {
   const warnings: string[] = [];
   await using model = await AutoModelForCausalLM.fromPretrained(path, {
     memoryBytes,
+    offloadFolder,
     onWarning: (text) => warnings.push(text),
   });
   const adapted = await getPeftModel(model, {
@@ -73,7 +74,7 @@ test("under a limit a step gives the gradients of the whole batch, and no decode
 
 test("a limit that nothing fits in runs row by row, and says what would do", async () => {
   const whole = await gradients(undefined);
-  const limited = await gradients(1_000_000);
+  const limited = await gradients(1_000_000, false);
   expect(limited.passes).toBe(inputIds.length);
   expect(limited.warnings).toHaveLength(1);
   expect(limited.warnings[0]!.replaceAll(/[\d,]+ MiB/g, "… MiB")).toBe(
@@ -83,4 +84,47 @@ test("a limit that nothing fits in runs row by row, and says what would do", asy
   expect(Math.abs(limited.loss - whole.loss)).toBeLessThan(1e-6 * whole.loss);
   for (const [i, [name, grad]] of whole.grads.entries())
     expectClose(name, limited.grads[i]![1], grad, { absolute: 1e-6, relative: 1e-4 });
+});
+
+test("a batch that does not fit waits in a temporary file, and says so once", async () => {
+  const warnings: string[] = [];
+  await using base = await AutoModelForCausalLM.fromPretrained(path, {
+    memoryBytes: 1_000_000,
+    onWarning: (text) => warnings.push(text),
+  });
+  const model = await getPeftModel(base, {
+    peftType: "LORA",
+    initLoraWeights: false,
+    targetModules: "all-linear",
+  });
+  await model.backward({ inputIds, labels });
+  await model.backward({ inputIds, labels });
+  const spills = warnings.filter((text) => text.includes("waits in a file"));
+  expect(spills).toHaveLength(1);
+  expect(spills[0]).toMatch(
+    /^\d tokens at once do not fit the memory limit of 1 MiB: what such a batch keeps for its backward pass waits in a file in \//,
+  );
+  const whole = await gradients(undefined);
+  for (const [i, [name, grad]] of whole.grads.entries())
+    expectClose(
+      name,
+      model.trainableParameters()[i]!.grad!.map((value) => value / 2),
+      grad,
+      { absolute: 1e-6, relative: 1e-4 },
+    );
+});
+
+test("one pass over a batch that spills gives, bit for bit, what it gives in memory", async () => {
+  const results: (readonly [number, number[][]])[] = [];
+  for (const limit of [undefined, "spilled"] as const) {
+    await using base = await AutoModelForCausalLM.fromPretrained(path, {
+      memoryBytes: limit && 1_000_000,
+      onWarning: () => undefined,
+    });
+    const model = await getPeftModel(base, { peftType: "LORA", initLoraWeights: false });
+    const row = { inputIds: [inputIds[1]!], labels: [labels[1]!] };
+    const { loss } = await model.backward(row);
+    results.push([loss, model.trainableParameters().map(({ grad }) => [...grad!])]);
+  }
+  expect(results[1]).toEqual(results[0]);
 });

@@ -13,7 +13,7 @@ import { defaultEngine } from "../runtime/engines.js";
 import type { Engine } from "../runtime/engine.js";
 import { availableMemoryBytes } from "../runtime/memory.js";
 import { type Tokenizer, tokenizerFromFiles } from "../text/tokenizer.js";
-import { checkOffloadFolder } from "../files/offload-folder.js";
+import { checkOffloadFolder, temporaryDiskFolder } from "../files/offload-folder.js";
 import { initialiseParameters, initialiseWeights } from "./initialise.js";
 import { loadWeights, type WeightDType } from "./load-weights.js";
 import type { PretrainedModelParts } from "./pretrained-model.js";
@@ -43,11 +43,13 @@ export interface FromPretrainedOptions extends Partial<QuantisationOptions> {
   readonly memoryBytes?: number | undefined;
   /**
    * Folder, on a disk, of a file that holds what training reads again in its backward pass: memory for long rows, paid for in
-   * writing and reading. Results are the same bit for bit; the file goes when the model is closed or the process ends.
+   * writing and reading. Results are the same bit for bit; the file goes when the model is closed or the process ends. Under a memory
+   * limit a temporary one serves batches that would not fit otherwise; with `false`, these are run in parts, each of which decodes
+   * packed weights anew.
    *
-   * @defaultValue everything stays in memory
+   * @defaultValue everything stays in memory, unless `memoryBytes` is given and a batch needs more
    */
-  readonly offloadFolder?: string | undefined;
+  readonly offloadFolder?: string | false | undefined;
   /**
    * What matrix products with frozen weights are computed in. `int8` rounds weights and what they are multiplied with, forward and
    * backward, to 8 bits: faster where the processor multiplies bytes. A product is 1 to 6 % off, and what adds up over
@@ -198,7 +200,12 @@ async function openParts(
   }
   const files = checkpoint.tokenizerFiles();
   const { activationBytes = defaultActivationBytes(), memoryBytes, offloadFolder } = options;
-  if (offloadFolder !== undefined) await checkOffloadFolder(offloadFolder, onWarning);
+  if (typeof offloadFolder === "string") await checkOffloadFolder(offloadFolder, onWarning);
+  const spills = memoryBytes !== undefined && offloadFolder === undefined;
+  const folders = {
+    offloadFolder: offloadFolder === false ? undefined : offloadFolder,
+    spillFolder: spills ? await temporaryDiskFolder() : undefined,
+  };
   const arithmetic = await usableArithmetic(options.arithmetic, engine, onWarning);
   return {
     name,
@@ -209,7 +216,7 @@ async function openParts(
     checkpoint,
     tokenizer: files === undefined ? undefined : tokenizerFromFiles(files),
     generationConfig: checkpoint.generationConfig?.(),
-    runner: { activationBytes, ...arithmetic, memoryBytes, offloadFolder, onWarning },
+    runner: { activationBytes, ...arithmetic, memoryBytes, ...folders, onWarning },
   };
 }
 

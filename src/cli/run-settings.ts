@@ -132,10 +132,10 @@ export const runOptions = {
   ),
   offloadActivations: optionalText({
     placeholder: "<folder>",
-    doc: "Folder, on a disk, of a file for what the backward pass reads again: less memory for long rows, slower steps.",
+    doc: "Folder, on a disk, of a file for what the backward pass reads again: less memory for long rows, slower steps. Under a memory limit a temporary one serves batches that do not fit, unless this is none.",
   }),
   memoryLimit: size(
-    "Memory that the process should stay below, such as 800MiB: weights are decoded for each use, batches run in parts.",
+    "Memory that the process should stay below, such as 800MiB: weights are decoded for each use, large batches wait in a file or run in parts.",
   ),
   calibrationBatches: integer({
     default: 64,

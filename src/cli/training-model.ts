@@ -21,6 +21,7 @@ export async function openTrainingModel(
   { terminal, signal }: { readonly terminal: Terminal; readonly signal: AbortSignal },
 ): Promise<PretrainedModel> {
   const path = modelPath(run["model"] as string);
+  const offloads = run["offloadActivations"] as string | undefined;
   const options = {
     seed: run["seed"] as number,
     dtype: run["dtype"] as WeightDType,
@@ -28,7 +29,7 @@ export async function openTrainingModel(
     ...pickQuantisation(run),
     memoryBytes: run["memoryLimit"] as number | undefined,
     activationBytes: run["activationMemory"] as number | undefined,
-    offloadFolder: run["offloadActivations"] as string | undefined,
+    offloadFolder: offloads === "none" ? (false as const) : offloads,
     signal,
     onWarning: (text: string) => terminal.note(`warning: ${text}`),
   };

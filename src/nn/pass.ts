@@ -47,12 +47,16 @@ export class Pass {
     const { batch } = virtual;
     this.batch = batch;
     this.#ahead = new HeldAhead(runner.weights);
-    const budget = runner.memory.activationBytes(batch.tokens.length);
+    const { activationBytes, offloaded } = runner.room(batch.tokens.length, options.gradients === true);
     // Without a source, what is made of it is in the cache.
     this.#stages = plan.stages.filter(({ over }) => tokensOver(batch, over) !== undefined);
-    this.#policy = chooseActivations(plan, (over) => tokensOver(batch, over)?.tokens.length ?? 0, budget);
+    this.#policy = chooseActivations(
+      plan,
+      (over) => tokensOver(batch, over)?.tokens.length ?? 0,
+      activationBytes,
+    );
     if (options.gradients === true) runner.lastPolicy = this.#policy;
-    this.#slots = new PassSlots(runner.pool, options.gradients === true ? runner.offload() : undefined);
+    this.#slots = new PassSlots(runner.pool, offloaded);
     this.#tensors = passTensors(runner.model, virtual, options);
     this.#countReaders();
   }

@@ -30,8 +30,12 @@ export interface RunnerOptions {
   readonly memoryBytes?: number | undefined;
   /** Folder of a file for what the backward pass reads again; without it, that stays in memory. */
   readonly offloadFolder?: string | undefined;
+  /** Folder of such a file for passes over more tokens than the memory limit leaves room for. */
+  readonly spillFolder?: string | undefined;
   readonly onWarning?: ((text: string) => void) | undefined;
 }
+
+const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20).toLocaleString("en")} MiB`;
 
 /** Runs the stages of a model forward and backward, sharing compiled graphs between layers and memory between steps. */
 export class Runner {
@@ -40,6 +44,8 @@ export class Runner {
   readonly attention: AttentionRunner;
   readonly weights: LentWeights;
   readonly #scratch: ScratchFile | undefined;
+  /** Whether every pass puts what waits in the file, or only one that memory has no room for. */
+  readonly #always: boolean;
   /** What was decided about activations in the last step with gradients. */
   lastPolicy: ActivationPolicy | undefined;
   #plans = new Map<string, Plan>();
@@ -49,8 +55,9 @@ export class Runner {
   /** Passes that have not been released, and other work with graphs. */
   readonly #passes = new Set<object>();
   #residentAtStart = 0;
-  #memory: MemoryPlan | undefined;
+  #memory: { readonly held: MemoryPlan; readonly spilled: MemoryPlan | undefined } | undefined;
   #warned = false;
+  #spilled = false;
   #observed: { readonly observer: Observer; readonly plan: Plan } | undefined;
 
   constructor(
@@ -66,8 +73,9 @@ export class Runner {
       new Int8Weights(options.largestInt8 ?? 127),
     );
     this.attention = new AttentionRunner(this.sessions, this.pool);
-    const { offloadFolder: folder } = options;
+    const folder = options.offloadFolder ?? options.spillFolder;
     this.#scratch = folder === undefined ? undefined : new ScratchFile(folder);
+    this.#always = options.offloadFolder !== undefined;
   }
 
   /** Must be called when adapters come, go, or change what is trained. */
@@ -96,45 +104,60 @@ export class Runner {
     this.#residentAtStart = residentBytes();
   }
 
-  /** Where a pass puts what waits for its backward pass; nothing where that stays in memory. */
-  offload(): OffloadedTensors | undefined {
-    return this.#scratch && new OffloadedTensors(this.#scratch, this.pool);
-  }
-
   /** How the memory of a step is divided; looked at before the first one, since what is resident then stays. */
-  get memory(): MemoryPlan {
+  get #division(): { readonly held: MemoryPlan; readonly spilled: MemoryPlan | undefined } {
     const { memoryBytes: limit, activationBytes = Infinity } = this.options;
-    if (limit === undefined || !this.#trains) return unlimited(activationBytes);
+    if (limit === undefined || !this.#trains) return { held: unlimited(activationBytes), spilled: undefined };
     if (this.#memory === undefined) {
       const plan = this.plan({ training: true, gradients: true });
       const { vocabularySize = 0, width = 0 } = this.model.inputEmbedding ?? {};
       const headBytes = this.model.reads === "each" ? 4 * vocabularySize * width : 0;
-      const resident = this.#residentAtStart;
-      this.#memory = planMemory(plan, {
-        limit,
-        resident,
-        headBytes,
-        activationBytes,
-        offloads: this.#scratch !== undefined,
-      });
-      this.pool.limit = this.#memory.poolBytes;
+      const given = { limit, resident: this.#residentAtStart, headBytes, activationBytes };
+      const held = planMemory(plan, { ...given, offloads: this.#always });
+      const spills = this.#scratch !== undefined && !this.#always;
+      this.#memory = { held, spilled: spills ? planMemory(plan, { ...given, offloads: true }) : undefined };
+      this.pool.limit = held.poolBytes;
     }
     return this.#memory;
+  }
+
+  /** How the memory of a pass is divided that has room for all it keeps. */
+  get memory(): MemoryPlan {
+    return this.#division.held;
+  }
+
+  /** What a pass over so many tokens may keep, and where it puts what waits for its backward pass; nothing where that stays in memory. */
+  room(tokens: number, gradients: boolean): { activationBytes: number; offloaded?: OffloadedTensors } {
+    const { held, spilled } = this.#division;
+    const spills = gradients && spilled !== undefined && tokens > held.passTokens;
+    if (spills) this.#noteSpill(tokens);
+    const activationBytes = (spills ? spilled : held).activationBytes(tokens);
+    if (!gradients || this.#scratch === undefined || !(spills || this.#always)) return { activationBytes };
+    return { activationBytes, offloaded: new OffloadedTensors(this.#scratch, this.pool) };
+  }
+
+  #noteSpill(tokens: number): void {
+    const { onWarning = console.warn, memoryBytes = Infinity } = this.options;
+    if (!this.#spilled)
+      onWarning(
+        `${tokens.toLocaleString("en")} tokens at once do not fit the memory limit of ${mib(memoryBytes)}: what such a batch keeps for its backward pass waits in a file in ${this.#scratch!.folder}`,
+      );
+    this.#spilled = true;
   }
 
   /** Tokens that a pass with gradients may run; the first call is the start of a training. */
   async passTokens(longest: number): Promise<number> {
     if (!this.#trains) await this.#startTraining();
     const { memoryBytes: limit = Infinity, onWarning = console.warn } = this.options;
-    const needed = this.memory.least(longest);
-    if (needed > limit && !this.#warned) {
+    const { held, spilled } = this.#division;
+    const { least, passTokens } = spilled ?? held;
+    if (least(longest) > limit && !this.#warned) {
       this.#warned = true;
-      const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20).toLocaleString("en")} MiB`;
       onWarning(
-        `a row of ${longest.toLocaleString("en")} tokens needs about ${mib(needed)}, more than the memory limit of ${mib(limit)}: shorten the rows, or allow more`,
+        `a row of ${longest.toLocaleString("en")} tokens needs about ${mib(least(longest))}, more than the memory limit of ${mib(limit)}: shorten the rows, or allow more`,
       );
     }
-    return this.memory.passTokens;
+    return passTokens;
   }
 
   plan(options: { training: boolean; gradients: boolean }): Plan {
