@@ -29,7 +29,8 @@ export interface FromPretrainedOptions extends Partial<QuantisationOptions> {
   readonly revision?: string | undefined;
   readonly engine?: Engine | undefined;
   /**
-   * Bytes of matrix products kept for the backward pass; what is over is computed again, which costs at most a seventh more time.
+   * Bytes of activations kept for the backward pass. What the stages of the model hand on is kept in any case, and matrix products as
+   * far as they fit beside it; the others are computed again, which costs at most a seventh more time.
    *
    * @defaultValue 512 MiB, or a quarter of the free memory where that is less
    */

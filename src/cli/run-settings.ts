@@ -128,7 +128,7 @@ export const runOptions = {
   ...quantisationOptions,
   columns,
   activationMemory: size(
-    "Memory for kept activations, such as 800MiB (512MiB unless less is free); what is over is computed again.",
+    "Memory for kept activations, such as 800MiB (512MiB unless less is free); products that do not fit are computed again.",
   ),
   offloadActivations: optionalText({
     placeholder: "<folder>",

@@ -4,8 +4,12 @@ import type { BoundGraph } from "./token-program.js";
 
 const MIB = 2 ** 20;
 
-/** Scores of a chunk of rows take at most this many bytes, unless memory is limited. */
+/** Rows whose scores are there at once, unless they take more bytes than this or memory is limited. */
+const SCORE_ROWS = 128;
 const SCORE_BYTES = 48 * MIB;
+
+const scoreBytesOf = (vocabularySize: number): number =>
+  vocabularySize === 0 ? SCORE_BYTES : Math.min(SCORE_BYTES, 4 * SCORE_ROWS * vocabularySize);
 
 /** The share of a limit that is divided: garbage that waits for its collection, and scratch memory of the runtime, take the rest. */
 const USABLE = 0.7;
@@ -17,7 +21,7 @@ const BLOCK_WASTE = 1.25;
 export interface MemoryPlan {
   /** Tokens of one pass; a batch with more is run in parts. */
   readonly passTokens: number;
-  /** Bytes of matrix products that a pass over so many tokens keeps for its backward pass. */
+  /** Bytes of matrix products that a pass over so many tokens keeps for its backward pass, beside its streams. */
   activationBytes(tokens: number): number;
   /** Bytes of the scores of one chunk of rows. */
   readonly scoreBytes: number;
@@ -26,15 +30,6 @@ export interface MemoryPlan {
   /** The fewest bytes that a step could do with, for a row of so many tokens. */
   least(tokens: number): number;
 }
-
-/** Without a limit batches are run whole. */
-export const unlimited = (activationBytes: number): MemoryPlan => ({
-  passTokens: Infinity,
-  activationBytes: () => activationBytes,
-  scoreBytes: SCORE_BYTES,
-  poolBytes: Infinity,
-  least: () => 0,
-});
 
 /** Stages whose streams are in memory where those that wait are in a file: written, computed, and read ahead. */
 const STAGES_IN_MEMORY = 4;
@@ -58,6 +53,31 @@ function keptBytes(plan: Plan, offloads: boolean): number {
   const all = bytesOf(kept);
   const widest = plan.stages.reduce((most, { reads }) => Math.max(most, bytesOf(Object.values(reads))), 0);
   return offloads ? Math.min(all, STAGES_IN_MEMORY * widest) : all;
+}
+
+/** While nothing is trained, nothing is kept. */
+export const resting = (vocabularySize: number): MemoryPlan => ({
+  passTokens: Infinity,
+  activationBytes: () => 0,
+  scoreBytes: scoreBytesOf(vocabularySize),
+  poolBytes: Infinity,
+  least: () => 0,
+});
+
+/** Without a limit batches are run whole; of the bytes for activations, products have what streams leave. */
+export function unlimited(
+  plan: Plan,
+  given: {
+    readonly vocabularySize: number;
+    readonly activationBytes: number;
+    readonly offloads: boolean;
+  },
+): MemoryPlan {
+  const perToken = keptBytes(plan, given.offloads);
+  return {
+    ...resting(given.vocabularySize),
+    activationBytes: (tokens) => Math.max(0, given.activationBytes - perToken * tokens),
+  };
 }
 
 /** Bytes a token of everything that a graph computes; about half of it is there at once. */
@@ -90,15 +110,16 @@ export function planMemory(
     readonly limit: number;
     /** Bytes of the process before the first step. */
     readonly resident: number;
+    readonly vocabularySize: number;
     /** Bytes of the decoded weights of the head. */
     readonly headBytes: number;
-    /** The most that products may keep. */
+    /** The most that activations may take. */
     readonly activationBytes: number;
     /** Whether streams wait for the backward pass in a file. */
     readonly offloads: boolean;
   },
 ): MemoryPlan {
-  const scoreBytes = Math.min(SCORE_BYTES, given.limit / 50);
+  const scoreBytes = Math.min(scoreBytesOf(given.vocabularySize), given.limit / 50);
   // Scores, their exponentials, and their gradient.
   const fixed = given.resident + given.headBytes + int8Bytes(plan) + 3 * scoreBytes;
   const working = plan.stages.map((stage) =>
@@ -106,13 +127,14 @@ export function planMemory(
       ? computedBytes(stage.recompute.backward) / 2
       : 0,
   );
-  const perToken =
-    BLOCK_WASTE * keptBytes(plan, given.offloads) + working.reduce((most, bytes) => Math.max(most, bytes), 0);
+  const kept = keptBytes(plan, given.offloads);
+  const perToken = BLOCK_WASTE * kept + working.reduce((most, bytes) => Math.max(most, bytes), 0);
   const left = USABLE * given.limit - fixed;
   const passTokens = Math.max(1, Math.floor(left / perToken));
   return {
     passTokens,
-    activationBytes: (tokens) => Math.min(given.activationBytes, Math.max(0, left - perToken * tokens)),
+    activationBytes: (tokens) =>
+      Math.max(0, Math.min(given.activationBytes - kept * tokens, left - perToken * tokens)),
     scoreBytes,
     poolBytes: left + given.headBytes,
     least: (tokens) => (fixed + perToken * tokens) / USABLE,

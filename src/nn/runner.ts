@@ -8,7 +8,7 @@ import { BufferPool } from "./buffer-pool.js";
 import { Int8Weights, type LargestInt8 } from "./int8-weights.js";
 import type { Observer } from "./observe.js";
 import { OffloadedTensors } from "./offloaded-tensors.js";
-import { type MemoryPlan, planMemory, unlimited } from "./memory-plan.js";
+import { type MemoryPlan, planMemory, resting, unlimited } from "./memory-plan.js";
 import { Pass, type PassOptions } from "./pass.js";
 import { LentWeights } from "./lent-weights.js";
 import { makePlan, type Plan } from "./plan.js";
@@ -24,7 +24,7 @@ export interface RunnerOptions {
   readonly arithmetic?: Arithmetic | undefined;
   /** The largest code of weights in 8 bits whose products this machine adds exactly. @defaultValue 127 */
   readonly largestInt8?: LargestInt8 | undefined;
-  /** Bytes of matrix products kept for the backward pass; without it, all are kept. */
+  /** Bytes of activations kept for the backward pass, as far as they can be computed again; without it, all are kept. */
   readonly activationBytes?: number | undefined;
   /** Bytes that the process should not exceed while it trains. */
   readonly memoryBytes?: number | undefined;
@@ -106,18 +106,22 @@ export class Runner {
 
   /** How the memory of a step is divided; looked at before the first one, since what is resident then stays. */
   get #division(): { readonly held: MemoryPlan; readonly spilled: MemoryPlan | undefined } {
+    const { vocabularySize = 0, width = 0 } = this.model.inputEmbedding ?? {};
+    if (!this.#trains) return { held: resting(vocabularySize), spilled: undefined };
+    if (this.#memory !== undefined) return this.#memory;
     const { memoryBytes: limit, activationBytes = Infinity } = this.options;
-    if (limit === undefined || !this.#trains) return { held: unlimited(activationBytes), spilled: undefined };
-    if (this.#memory === undefined) {
-      const plan = this.plan({ training: true, gradients: true });
-      const { vocabularySize = 0, width = 0 } = this.model.inputEmbedding ?? {};
-      const headBytes = this.model.reads === "each" ? 4 * vocabularySize * width : 0;
-      const given = { limit, resident: this.#residentAtStart, headBytes, activationBytes };
-      const held = planMemory(plan, { ...given, offloads: this.#always });
-      const spills = this.#scratch !== undefined && !this.#always;
-      this.#memory = { held, spilled: spills ? planMemory(plan, { ...given, offloads: true }) : undefined };
-      this.pool.limit = held.poolBytes;
+    const plan = this.plan({ training: true, gradients: true });
+    if (limit === undefined) {
+      const held = unlimited(plan, { vocabularySize, activationBytes, offloads: this.#always });
+      return (this.#memory = { held, spilled: undefined });
     }
+    const headBytes = this.model.reads === "each" ? 4 * vocabularySize * width : 0;
+    const resident = this.#residentAtStart;
+    const given = { limit, resident, vocabularySize, headBytes, activationBytes };
+    const held = planMemory(plan, { ...given, offloads: this.#always });
+    const spills = this.#scratch !== undefined && !this.#always;
+    this.#memory = { held, spilled: spills ? planMemory(plan, { ...given, offloads: true }) : undefined };
+    this.pool.limit = held.poolBytes;
     return this.#memory;
   }
 
