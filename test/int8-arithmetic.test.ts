@@ -20,7 +20,7 @@ test.each([127, 64] as const)(
   "a weight in steps up to %i is within half a step of each column, as it stands and turned",
   (steps) => {
     const data = Float32Array.from({ length: 15 }, (_, i) => Math.sin(3 * i) * (1 + i));
-    const { asStored, turned } = toInt8(data, [3, 5], steps);
+    const { asStored, turned } = toInt8(data, [3, 5], steps, ["asStored", "turned"]);
     for (const { codes } of [asStored, turned])
       expect(Math.max(...[...(codes.data as Int8Array)].map(Math.abs))).toBe(steps);
     for (let r = 0; r < 3; r += 1) {

@@ -44,12 +44,12 @@ export class LanguageHead {
   }
 
   /**
-   * Never in 8 bits once there are gradients: that of the scores is one large number a row and very many small ones that add up to as
-   * much, which rounding to 127 steps would drop.
+   * Gradients never in 8 bits: that of the scores is one large number a row and very many small ones that add up to as much, which
+   * rounding to 127 steps would drop.
    */
   get products(): Products {
     const { packed, int8 } = this.runner.products;
-    return { packed: packed === true, int8: packed === true && int8 === true };
+    return { packed: packed === true, int8: int8 === true && "forward" };
   }
 
   #scoreGraph(): BoundGraph {

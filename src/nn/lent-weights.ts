@@ -30,7 +30,6 @@ export class LentWeights {
   /** Decodes what the sources need, until `release` is called as often. */
   hold(sources: readonly Source[]): void {
     for (const source of sources) {
-      if (source.kind === "int8") void this.int8.of(source.parameter);
       if (source.kind !== "parameter") continue;
       const { parameter } = source;
       const known = this.#loans.get(parameter);
@@ -40,6 +39,13 @@ export class LentWeights {
         parameter.decodeInto(tensor.data as Float32Array);
         this.#loans.set(parameter, { tensor, uses: 1 });
       } else void parameter.tensor;
+    }
+    // Of weights that are there in floats too, these serve.
+    for (const source of sources) {
+      if (source.kind !== "int8") continue;
+      const { parameter } = source;
+      const lent = this.#loans.get(parameter)?.tensor;
+      this.int8.make(parameter, source.sides, lent);
     }
   }
 

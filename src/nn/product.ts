@@ -2,7 +2,7 @@ import type { PackedPart, Packing } from "../base/packed-matrix.js";
 import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value } from "../graph/value.js";
 import type { CodedWeight } from "./coded-weight.js";
-import type { Int8Part } from "./int8-weights.js";
+import type { Int8Matrix, Int8Part, Int8Side } from "./int8-weights.js";
 import type { Module } from "./module.js";
 import type { Parameter } from "./parameter.js";
 import type { Trace } from "./trace.js";
@@ -22,7 +22,9 @@ export function product(t: Trace, module: Module, x: Value): Value {
   if (packing !== undefined && shared?.x === x) return shared.product;
   if (packing !== undefined) return packedProduct(t, [weight], packing, x);
   const turned = module.transposed.includes("weight");
-  if (t.products.int8 === true && !replaced && !weight.trainable) return int8Product(t, weight, turned, x);
+  const { int8 = false } = t.products;
+  if (int8 !== false && !replaced && !weight.trainable)
+    return (int8 === true ? int8Product : int8ForwardProduct)(t, weight, turned, x);
   // What stands in for a turned weight is turned back by whoever asks for it.
   return t.f.matmul(x, t.own(module, "weight"), turned ? {} : { transposeB: true });
 }
@@ -75,7 +77,7 @@ function packedProduct(t: Trace, parameters: readonly Parameter[], packing: Pack
     return value;
   };
   const real: TensorType = { dtype: "float32", shape: [out, blocks] };
-  const multiply = t.products.int8 === true ? t.f.packedInt8Matmul : t.f.packedMatmul;
+  const multiply = (t.products.int8 ?? false) !== false ? t.f.packedInt8Matmul : t.f.packedMatmul;
   const terms = Array.from({ length: packing.digits }, (_, digit) =>
     multiply(
       x,
@@ -102,21 +104,34 @@ function sumsOfBlocks(t: Trace, x: Value, blocks: number, blockSize: number): Va
   return sums;
 }
 
-/** Codes are inputs, so that layers share a graph; the gradient reads the other of the two. */
-function int8Product(t: Trace, weight: Parameter, turned: boolean, x: Value): Value {
+/** One side of a weight in 8 bits. Codes are inputs, so that layers share a graph. */
+function int8Side(t: Trace, weight: Parameter, side: Int8Side, sides: readonly Int8Side[]): [Value, Value] {
   const [rows, columns] = weight.shape as [number, number];
-  const part = (name: Int8Part, type: TensorType): Value => {
+  const shape = side === "asStored" ? [rows, columns] : [columns, rows];
+  const part = (what: keyof Int8Matrix, type: TensorType): Value => {
+    const name: Int8Part = `${side} ${what}`;
     const value = inputValue(`${weight.name} ${name}`, type);
-    t.leaves.set(value, { kind: "int8", parameter: weight, part: name });
+    t.leaves.set(value, { kind: "int8", parameter: weight, part: name, sides });
     return value;
   };
-  const asStored = [
-    part("asStored codes", { dtype: "int8", shape: [rows, columns] }),
-    part("asStored scales", { dtype: "float32", shape: [columns] }),
-  ] as const;
-  const other = [
-    part("turned codes", { dtype: "int8", shape: [columns, rows] }),
-    part("turned scales", { dtype: "float32", shape: [rows] }),
-  ] as const;
+  return [
+    part("codes", { dtype: "int8", shape }),
+    part("scales", { dtype: "float32", shape: shape.slice(1) }),
+  ];
+}
+
+/** The gradient reads the other side. */
+function int8Product(t: Trace, weight: Parameter, turned: boolean, x: Value): Value {
+  const sides: readonly Int8Side[] = ["asStored", "turned"];
+  const asStored = int8Side(t, weight, "asStored", sides);
+  const other = int8Side(t, weight, "turned", sides);
   return turned ? t.f.int8Matmul(x, ...asStored, ...other) : t.f.int8Matmul(x, ...other, ...asStored);
+}
+
+/** The gradient reads the weight in floats. */
+function int8ForwardProduct(t: Trace, weight: Parameter, turned: boolean, x: Value): Value {
+  const side: Int8Side = turned ? "asStored" : "turned";
+  return t.f.int8ForwardMatmul(x, ...int8Side(t, weight, side, [side]), {
+    inputGradient: (dy) => t.f.matmul(dy, t.parameter(weight), turned ? { transposeB: true } : {}),
+  });
 }

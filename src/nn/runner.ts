@@ -115,7 +115,9 @@ export class Runner {
       const held = unlimited(plan, { vocabularySize, activationBytes, offloads: this.#always });
       return (this.#memory = { held, spilled: undefined });
     }
-    const headBytes = this.model.reads === "each" ? 4 * vocabularySize * width : 0;
+    // In floats for gradients, and in 8 bits for scores.
+    const headWidth = this.products.int8 === true ? 5 : 4;
+    const headBytes = this.model.reads === "each" ? headWidth * vocabularySize * width : 0;
     const resident = this.#residentAtStart;
     const given = { limit, resident, vocabularySize, headBytes, activationBytes };
     const held = planMemory(plan, { ...given, offloads: this.#always });

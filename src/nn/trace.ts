@@ -1,7 +1,7 @@
 import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
-import type { Int8Part } from "./int8-weights.js";
+import type { Int8Part, Int8Side } from "./int8-weights.js";
 import { type Module, ownParameter } from "./module.js";
 import type { PackedPart } from "../base/packed-matrix.js";
 import type { Parameter } from "./parameter.js";
@@ -12,8 +12,13 @@ export type Leaf =
   | { readonly kind: "parameter"; readonly parameter: Parameter }
   /** One of the tensors of matrices in blocks, of one below the other where there are several: a constant of the compiled graph. */
   | { readonly kind: "packed"; readonly parameters: readonly Parameter[]; readonly part: PackedPart }
-  /** A tensor of a frozen weight in 8 bits. */
-  | { readonly kind: "int8"; readonly parameter: Parameter; readonly part: Int8Part }
+  /** A tensor of a frozen weight in 8 bits, and which sides of the weight the model reads. */
+  | {
+      readonly kind: "int8";
+      readonly parameter: Parameter;
+      readonly part: Int8Part;
+      readonly sides: readonly Int8Side[];
+    }
   /** The rows of a table that the tokens name. */
   | { readonly kind: "rows"; readonly parameter: Parameter }
   | { readonly kind: "stream"; readonly stream: string }
@@ -32,8 +37,8 @@ export const ROWS = "B";
 export interface Products {
   /** Whether matrices in blocks are used as they are. */
   readonly packed?: boolean;
-  /** Whether they are computed in whole numbers of 8 bits. */
-  readonly int8?: boolean;
+  /** Whether they are computed in whole numbers of 8 bits: not at all, forward and backward, or forward alone. */
+  readonly int8?: boolean | "forward";
 }
 
 export interface TraceOptions {

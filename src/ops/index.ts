@@ -17,6 +17,7 @@ import { expandLike } from "./expand-like.js";
 import { floor } from "./floor.js";
 import { gather } from "./gather.js";
 import { gelu } from "./gelu.js";
+import { int8ForwardMatmul } from "./int8-forward-matmul.js";
 import { int8Matmul } from "./int8-matmul.js";
 import { inverse } from "./inverse.js";
 import { layerNorm } from "./layer-norm.js";
@@ -70,6 +71,7 @@ export const ops = {
   floor,
   gather,
   gelu,
+  int8ForwardMatmul,
   int8Matmul,
   inverse,
   layerNorm,

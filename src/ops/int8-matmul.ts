@@ -1,4 +1,5 @@
-import { ndArray } from "../graph/nd-array.js";
+import { type NdArray, ndArray } from "../graph/nd-array.js";
+import type { Emitter } from "../onnx/emitter.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
 /** Codes reach from −127 to 127. */
@@ -13,6 +14,40 @@ export const roundHalfEven = (x: number): number => {
   const rest = x - down;
   return rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? down + 1 : down;
 };
+
+/** The nodes of x W for codes (in, out) with scales (out). */
+export function lowerInt8(emit: Emitter, x: string, codes: string, scales: string): string {
+  const real = (value: number): string => emit.constant("float32", [], [value]);
+  // Products that read one x repeat these nodes, and the runtime makes one of equal ones.
+  const magnitude = emit.node("Abs", [x]);
+  const axis = emit.constant("int64", [1], [1]);
+  const largest = emit.node("ReduceMax", [magnitude, axis], { attributes: { keepdims: 1 } });
+  const row = emit.node("Max", [largest, real(TINY)]);
+  const zero = emit.constant("uint8", [], [LARGEST + 1]);
+  const step = real(1 / LARGEST);
+  const rounded = emit.node("QuantizeLinear", [emit.node("Div", [x, row]), step, zero]);
+  const product = emit.node("MatMulIntegerToFloat", [rounded, codes, step, scales, zero], {
+    domain: "com.microsoft",
+  });
+  return emit.node("Mul", [product, row]);
+}
+
+/** The same by definition. */
+export function evaluateInt8(x: NdArray, codes: NdArray, scales: NdArray): NdArray {
+  const [rows, width] = x.dims as [number, number];
+  const out = codes.dims[1]!;
+  const y = ndArray([rows, out]);
+  for (let i = 0; i < rows; i += 1) {
+    const row = x.data.subarray(i * width, (i + 1) * width);
+    const largest = row.reduce((most, value) => Math.max(most, Math.abs(value)), TINY);
+    const rounded = row.map((value) => roundHalfEven((value / largest) * LARGEST));
+    for (let j = 0; j < out; j += 1) {
+      const sum = rounded.reduce((total, q, k) => total + q * codes.data[k * out + j]!, 0);
+      y.data[i * out + j] = (sum / LARGEST) * scales.data[j]! * largest;
+    }
+  }
+  return y;
+}
 
 /**
  * y = x W in whole numbers of 8 bits: every row of x is divided by its largest magnitude and rounded to 1/127, W = codes · scales
@@ -52,36 +87,8 @@ export const int8Matmul: Op<5> = defineOp({
     undefined,
     undefined,
   ],
-  lower({ emit, inputs: [x, codes, scales] }) {
-    const real = (value: number): string => emit.constant("float32", [], [value]);
-    // Products that read one x repeat these nodes, and the runtime makes one of equal ones.
-    const magnitude = emit.node("Abs", [x]);
-    const axis = emit.constant("int64", [1], [1]);
-    const largest = emit.node("ReduceMax", [magnitude, axis], { attributes: { keepdims: 1 } });
-    const row = emit.node("Max", [largest, real(TINY)]);
-    const zero = emit.constant("uint8", [], [LARGEST + 1]);
-    const step = real(1 / LARGEST);
-    const rounded = emit.node("QuantizeLinear", [emit.node("Div", [x, row]), step, zero]);
-    const product = emit.node("MatMulIntegerToFloat", [rounded, codes, step, scales, zero], {
-      domain: "com.microsoft",
-    });
-    return emit.node("Mul", [product, row]);
-  },
-  evaluate([x, codes, scales]) {
-    const [rows, width] = x.dims as [number, number];
-    const out = codes.dims[1]!;
-    const y = ndArray([rows, out]);
-    for (let i = 0; i < rows; i += 1) {
-      const row = x.data.subarray(i * width, (i + 1) * width);
-      const largest = row.reduce((most, value) => Math.max(most, Math.abs(value)), TINY);
-      const rounded = row.map((value) => roundHalfEven((value / largest) * LARGEST));
-      for (let j = 0; j < out; j += 1) {
-        const sum = rounded.reduce((total, q, k) => total + q * codes.data[k * out + j]!, 0);
-        y.data[i * out + j] = (sum / LARGEST) * scales.data[j]! * largest;
-      }
-    }
-    return y;
-  },
+  lower: ({ emit, inputs: [x, codes, scales] }) => lowerInt8(emit, x, codes, scales),
+  evaluate: ([x, codes, scales]) => evaluateInt8(x, codes, scales),
   multiplies: "int8",
   // Codes up to 64, which every processor adds exactly.
   samples: [
