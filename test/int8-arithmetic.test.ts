@@ -1,5 +1,10 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { gradients } from "../src/autodiff/gradients.js";
+import { interpret } from "../src/graph/interpret.js";
+import { ndArray } from "../src/graph/nd-array.js";
+import { inputValue, type Value } from "../src/graph/value.js";
+import { ops } from "../src/ops/index.js";
 import { toInt8 } from "../src/nn/int8-weights.js";
 import { largestExactInt8 } from "../src/nn/int8-check.js";
 import {
@@ -37,6 +42,27 @@ test.each([127, 64] as const)(
     }
   },
 );
+
+test("a product that is rounded forward alone has the gradient of the rounded matrix, or the one it is given", () => {
+  const x = inputValue("x", { dtype: "float64", shape: [2, 3] });
+  const codes = inputValue("codes", { dtype: "int8", shape: [3, 2] });
+  const scales = inputValue("scales", { dtype: "float64", shape: [2] });
+  const dy = inputValue("dy", { dtype: "float64", shape: [2, 2] });
+  const arrays = [
+    ndArray([2, 3], Float64Array.of(1, -2, 3, 0.5, 0, 4)),
+    ndArray([3, 2], Float64Array.of(5, -7, 64, 2, 0, 11)),
+    ndArray([2], Float64Array.of(0.5, 0.25)),
+    ndArray([2, 2], Float64Array.of(1, 2, 3, -4)),
+  ];
+  const gradient = (inputGradient?: (given: Value) => Value): readonly number[] => {
+    const y = ops.int8ForwardMatmul(x, codes, scales, inputGradient === undefined ? {} : { inputGradient });
+    const [dx] = gradients(new Map([[y, dy]]), [x]);
+    return [...interpret({ inputs: [x, codes, scales, dy], outputs: [dx!] }, arrays)[0]!.data];
+  };
+  // dy · scales = (0.5, 0.5), (1.5, −1)
+  expect(gradient()).toEqual([-1, 33, 5.5, 14.5, 94, -11]);
+  expect(gradient(() => ops.scale(x, { by: 2 }))).toEqual([2, -4, 6, 1, 0, 8]);
+});
 
 test("blocks of a file are multiplied in 8 bits until something is trained, the head included", async () => {
   const scores = async (arithmetic: "float32" | "int8"): Promise<number[]> => {
