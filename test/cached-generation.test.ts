@@ -27,6 +27,7 @@ async function expectSame(
   one: Continuation | undefined,
   prompts: readonly number[],
   steps: number,
+  absolute = 2e-5,
 ): Promise<void> {
   if (one === undefined) throw new Error("The model cannot be run as one graph.");
   const other = stageByStage(model);
@@ -35,7 +36,7 @@ async function expectSame(
   for (let step = 0; step <= steps; step += 1) {
     const batch = batchOf(counts, held, step);
     expectClose(`step ${step}`, await one.scores(batch, {}), await other.scores(batch, {}), {
-      absolute: 2e-5,
+      absolute,
     });
     held = held.map((length, row) => length + counts[row]!);
     if (step === 3 && held.length > 2) {
@@ -94,7 +95,9 @@ describe.each(["float32", "int8"] as const)("blocks of a file, %s", (arithmetic)
     const programs = new CachedPrograms(model.runner, model.head, segmentBytes);
     const { length } = programs.current!.segments;
     expect(length > 1).toBe(segmentBytes === 1);
-    await expectSame(model, asOneGraph(model, 3, programs), [6, 3, 20], 6);
+    // In 8 bits, what lies halfway between two steps may be rounded to either.
+    const absolute = arithmetic === "int8" ? 0.05 : 2e-5;
+    await expectSame(model, asOneGraph(model, 3, programs), [6, 3, 20], 6, absolute);
   });
 });
 

@@ -6,7 +6,7 @@ import { resolveModel } from "../files/hub.js";
 import { models } from "../models/index.js";
 import { buildModel, hasTrainedHead, type ModelDefinition, type TaskType } from "../models/model.js";
 import { namedParameters } from "../nn/module.js";
-import { largestExactInt8 } from "../nn/int8-check.js";
+import { addsByteBlocks, largestExactInt8 } from "../nn/int8-check.js";
 import type { Arithmetic, RunnerOptions } from "../nn/runner.js";
 import { RawConfig } from "../nn/raw-config.js";
 import { defaultEngine } from "../runtime/engines.js";
@@ -115,17 +115,20 @@ async function usableArithmetic(
   wanted: Arithmetic | undefined,
   engine: Engine,
   onWarning: (text: string) => void,
-): Promise<Pick<RunnerOptions, "arithmetic" | "largestInt8">> {
+): Promise<Pick<RunnerOptions, "arithmetic" | "largestInt8" | "byteBlocks">> {
   if (wanted !== "int8") return { arithmetic: wanted ?? "float32" };
   const largestInt8 = await largestExactInt8(engine);
-  if (largestInt8 === 127) return { arithmetic: "int8" };
+  const byteBlocks = largestInt8 !== undefined && (await addsByteBlocks(engine));
+  if (largestInt8 === 127) return { arithmetic: "int8", byteBlocks };
   const needs = "AVX-VNNI, AVX-512 VNNI, AMX or Arm dot products";
   onWarning(
     largestInt8 === undefined
       ? `arithmetic "int8": this processor cuts off sums of products of bytes, so float32 is used (${needs} add them exactly)`
       : `arithmetic "int8": weights are rounded to 7 bits, since this processor cuts off sums of larger products (${needs} add them exactly)`,
   );
-  return largestInt8 === undefined ? { arithmetic: "float32" } : { arithmetic: "int8", largestInt8 };
+  return largestInt8 === undefined
+    ? { arithmetic: "float32" }
+    : { arithmetic: "int8", largestInt8, byteBlocks };
 }
 
 /** What is asked of a model besides the options of the user. */

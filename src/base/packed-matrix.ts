@@ -1,3 +1,4 @@
+import type { ByteMatrix } from "./byte-matrix.js";
 import { type HostTensor, hostTensor } from "./host-tensor.js";
 
 /**
@@ -37,6 +38,8 @@ export function packedParts({ digits, offsets }: PackedMatrix): Map<PackedPart, 
 export interface StoredBlocks {
   readonly packing: Packing;
   read(): PackedMatrix;
+  /** The matrix with a byte for each code. */
+  readBytes(): ByteMatrix;
   /** Some of its rows as float32, one after another. */
   rows(indices: Int32Array): Float32Array;
 }

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.js";
+import { byteMatrix } from "../base/byte-matrix.js";
 import { packMatrix } from "../base/packed-matrix.js";
 import { blockTypes } from "./gguf-blocks.js";
 import { blockCodes } from "./gguf-codes.js";
@@ -41,5 +42,30 @@ describe("codes with their scales are the numbers that Python's gguf decodes", (
 
   test("the types that files in use are made of are among them", () => {
     expect(coded.map(([name]) => name).sort()).toEqual(["Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K", "Q8_0"]);
+  });
+});
+
+describe("a byte for each code is the number that Python's gguf decodes, exactly where blocks are symmetric", () => {
+  test.each(coded)("%s", (name, { type, bytes, values }) => {
+    const { packing, read } = blockCodes[type]!;
+    const raw = Buffer.from(values, "base64");
+    const expected = new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
+    const width = blockTypes[type]!.values;
+    const rows = expected.length / width;
+    const data = Buffer.from(bytes, "base64");
+    const rowBytes = data.length / rows;
+    const matrix = byteMatrix([rows, width], packing, (row, into) =>
+      read(data.subarray(row * rowBytes, (row + 1) * rowBytes), into),
+    );
+    const symmetric = ["Q4_0", "Q6_K", "Q8_0"].includes(name);
+    for (let b = 0; b * packing.blockSize < expected.length; b += 1) {
+      const block = expected.subarray(b * packing.blockSize, (b + 1) * packing.blockSize);
+      const largest = block.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      const scale = matrix.scales.data[b] as number;
+      const w = [...block.keys()].map(
+        (i) => scale * ((matrix.bytes.data[b * packing.blockSize + i] as number) - 128),
+      );
+      expectClose(`${name} block ${b}`, w, block, { absolute: largest * (symmetric ? 1e-6 : 1.001 / 254) });
+    }
   });
 });

@@ -1,4 +1,5 @@
 import { CheckpointError, UnsupportedError } from "../base/errors.js";
+import { byteMatrix } from "../base/byte-matrix.js";
 import { type HostTensor, elementCount, hostTensor } from "../base/host-tensor.js";
 import { packMatrix, type StoredBlocks } from "../base/packed-matrix.js";
 import type { Checkpoint } from "./checkpoint.js";
@@ -150,6 +151,13 @@ export async function openGguf(path: string): Promise<Checkpoint> {
         packing: codes.packing,
         read() {
           const matrix = packMatrix([rows, width], codes.packing, (row, into) =>
+            codes.read(bytesOf(row), into),
+          );
+          file.forget(tensor.offset, length);
+          return matrix;
+        },
+        readBytes() {
+          const matrix = byteMatrix([rows, width], codes.packing, (row, into) =>
             codes.read(bytesOf(row), into),
           );
           file.forget(tensor.offset, length);

@@ -1,4 +1,5 @@
 import { InternalError } from "../base/errors.js";
+import { byteParts } from "../base/byte-matrix.js";
 import { packedParts } from "../base/packed-matrix.js";
 import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
@@ -90,7 +91,15 @@ function constantsOf({ graph, sources }: BoundGraph): GraphConstants | undefined
   return {
     owners,
     read() {
-      const parts = new Map(owners.map((one) => [one, packedParts(one.blocks!.read())]));
+      const inBytes = new Set(
+        packed.flatMap(({ part, parameters }) => (part.startsWith("byte ") ? parameters : [])),
+      );
+      const parts = new Map(
+        owners.map((one) => [
+          one,
+          inBytes.has(one) ? byteParts(one.blocks!.readBytes()) : packedParts(one.blocks!.read()),
+        ]),
+      );
       return new Map(
         packed.map(({ value, parameters, part }) => [
           value,

@@ -35,3 +35,42 @@ export async function largestExactInt8(engine: Engine): Promise<LargestInt8 | un
   await session.close();
   return largest;
 }
+
+/** Whether this machine adds products of blocks in codes of 8 bits exactly, be it one row or several; the runtime has kernels of their own for each. */
+export async function addsByteBlocks(engine: Engine): Promise<boolean> {
+  const codes = inputValue("codes", { dtype: "uint8", shape: [WIDTH, 1, WIDTH] });
+  const scales = inputValue("scales", { dtype: "float32", shape: [WIDTH, 1] });
+  const x = inputValue("x", { dtype: "float32", shape: ["N", WIDTH] });
+  const graph = {
+    name: "byte check",
+    inputs: [x, codes, scales],
+    outputs: [ops.byteMatmul(x, codes, scales)],
+  };
+  const extremes = [0, 255, 128, 1];
+  const constants = new Map([
+    [
+      codes,
+      hostTensor(
+        "uint8",
+        codes.type.shape as number[],
+        Uint8Array.from({ length: WIDTH * WIDTH }, (_, i) => extremes[Math.floor(i / WIDTH) % 4]!),
+      ),
+    ],
+    [scales, hostTensor("float32", [WIDTH, 1], new Float32Array(WIDTH).fill(1))],
+  ]);
+  const options = { name: graph.name, prepack: true };
+  const session = await engine.compile(lowerGraph(graph, engine.capabilities, constants), options);
+  let exact = true;
+  for (const rows of [1, 8]) {
+    for (const value of [1, -1]) {
+      const input = hostTensor("float32", [rows, WIDTH], new Float32Array(rows * WIDTH).fill(value));
+      const y = zeros("float32", [rows, WIDTH]);
+      await session.run([input], [y]);
+      exact &&= [...(y.data as Float32Array)].every(
+        (sum, i) => Math.abs(sum - value * WIDTH * (extremes[i % 4]! - 128)) < 1,
+      );
+    }
+  }
+  await session.close();
+  return exact;
+}

@@ -48,8 +48,8 @@ export class LanguageHead {
    * rounding to 127 steps would drop.
    */
   get products(): Products {
-    const { packed, int8 } = this.runner.products;
-    return { packed: packed === true, int8: int8 === true && "forward" };
+    const { products } = this.runner;
+    return { ...products, int8: products.int8 === true && "forward" };
   }
 
   #scoreGraph(): BoundGraph {

@@ -1,3 +1,4 @@
+import type { BytePart } from "../base/byte-matrix.js";
 import type { PackedPart, Packing } from "../base/packed-matrix.js";
 import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value } from "../graph/value.js";
@@ -69,15 +70,23 @@ export function shareProducts(t: Trace, modules: readonly Module[], x: Value): v
 /** Codes and scales of the blocks are constants of the graph; rows of several weights follow each other. */
 function packedProduct(t: Trace, parameters: readonly Parameter[], packing: Packing, x: Value): Value {
   const out = parameters.reduce((sum, { shape }) => sum + shape[0]!, 0);
-  const blocks = parameters[0]!.shape[1]! / packing.blockSize;
+  const width = parameters[0]!.shape[1]!;
   const names = parameters.map(({ name }) => name).join(" and ");
-  const part = (name: PackedPart, type: TensorType): Value => {
+  const part = (name: PackedPart | BytePart, type: TensorType): Value => {
     const value = inputValue(`${names} ${name}`, type);
     t.leaves.set(value, { kind: "packed", parameters, part: name });
     return value;
   };
+  const rounds = (t.products.int8 ?? false) !== false;
+  const blocks = width / packing.blockSize;
+  if (rounds && t.products.bytes === true && packing.digits === 2)
+    return t.f.byteMatmul(
+      x,
+      part("byte bytes", { dtype: "uint8", shape: [out, blocks, packing.blockSize] }),
+      part("byte scales", { dtype: "float32", shape: [out, blocks] }),
+    );
   const real: TensorType = { dtype: "float32", shape: [out, blocks] };
-  const multiply = (t.products.int8 ?? false) !== false ? t.f.packedInt8Matmul : t.f.packedMatmul;
+  const multiply = rounds ? t.f.packedInt8Matmul : t.f.packedMatmul;
   const terms = Array.from({ length: packing.digits }, (_, digit) =>
     multiply(
       x,

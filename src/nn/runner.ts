@@ -24,6 +24,8 @@ export interface RunnerOptions {
   readonly arithmetic?: Arithmetic | undefined;
   /** The largest code of weights in 8 bits whose products this machine adds exactly. @defaultValue 127 */
   readonly largestInt8?: LargestInt8 | undefined;
+  /** Whether this machine adds products of blocks with codes of 8 bits exactly. @defaultValue false */
+  readonly byteBlocks?: boolean | undefined;
   /** Bytes of activations kept for the backward pass, as far as they can be computed again; without it, all are kept. */
   readonly activationBytes?: number | undefined;
   /** Bytes that the process should not exceed while it trains. */
@@ -87,7 +89,8 @@ export class Runner {
 
   /** How products are computed: with blocks as they are until the first step of a training, which decodes them once. */
   get products(): Products {
-    return { packed: !this.#trains, int8: this.options.arithmetic === "int8" };
+    const { arithmetic, byteBlocks = false } = this.options;
+    return { packed: !this.#trains, int8: arithmetic === "int8", bytes: byteBlocks };
   }
 
   /** Whether weights that have to be decoded stay in memory once they were: not in 8 bits, and not under a limit. */

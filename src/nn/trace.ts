@@ -3,6 +3,7 @@ import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
 import type { Int8Part, Int8Side } from "./int8-weights.js";
 import { type Module, ownParameter } from "./module.js";
+import type { BytePart } from "../base/byte-matrix.js";
 import type { PackedPart } from "../base/packed-matrix.js";
 import type { Parameter } from "./parameter.js";
 import type { ReplaceContext, VirtualContext } from "./site.js";
@@ -11,7 +12,11 @@ import type { ReplaceContext, VirtualContext } from "./site.js";
 export type Leaf =
   | { readonly kind: "parameter"; readonly parameter: Parameter }
   /** One of the tensors of matrices in blocks, of one below the other where there are several: a constant of the compiled graph. */
-  | { readonly kind: "packed"; readonly parameters: readonly Parameter[]; readonly part: PackedPart }
+  | {
+      readonly kind: "packed";
+      readonly parameters: readonly Parameter[];
+      readonly part: PackedPart | BytePart;
+    }
   /** A tensor of a frozen weight in 8 bits, and which sides of the weight the model reads. */
   | {
       readonly kind: "int8";
@@ -39,6 +44,8 @@ export interface Products {
   readonly packed?: boolean;
   /** Whether they are computed in whole numbers of 8 bits: not at all, forward and backward, or forward alone. */
   readonly int8?: boolean | "forward";
+  /** Whether codes of more than 4 bits are then used as bytes, not as two digits. */
+  readonly bytes?: boolean;
 }
 
 export interface TraceOptions {

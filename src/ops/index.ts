@@ -1,6 +1,7 @@
 import { add } from "./add.js";
 import { bnb4Matmul } from "./bnb4-matmul.js";
 import { bnb4Unpack } from "./bnb4-unpack.js";
+import { byteMatmul } from "./byte-matmul.js";
 import { cachedAttention } from "./cached-attention.js";
 import { cachedRotaryAttention } from "./cached-rotary-attention.js";
 import { cast } from "./cast.js";
@@ -55,6 +56,7 @@ export const ops = {
   add,
   bnb4Matmul,
   bnb4Unpack,
+  byteMatmul,
   cachedAttention,
   cachedRotaryAttention,
   cast,

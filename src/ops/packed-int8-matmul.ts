@@ -10,7 +10,7 @@ const { definition } = packedMatmul;
 const LARGEST = 127;
 
 /** A row with every block divided by its largest magnitude and rounded to 1/127 of it. */
-function roundBlocks(row: Float64Array, blockSize: number): Float64Array {
+export function roundBlocks(row: Float64Array, blockSize: number): Float64Array {
   const rounded = row.slice();
   for (let start = 0; start < row.length; start += blockSize) {
     const block = row.subarray(start, start + blockSize);
