@@ -19,10 +19,11 @@ export const roundHalfEven = (x: number): number => {
 export function lowerInt8(emit: Emitter, x: string, codes: string, scales: string): string {
   const real = (value: number): string => emit.constant("float32", [], [value]);
   // Products that read one x repeat these nodes, and the runtime makes one of equal ones.
-  const magnitude = emit.node("Abs", [x]);
   const axis = emit.constant("int64", [1], [1]);
-  const largest = emit.node("ReduceMax", [magnitude, axis], { attributes: { keepdims: 1 } });
-  const row = emit.node("Max", [largest, real(TINY)]);
+  const extreme = (op: "ReduceMax" | "ReduceMin"): string =>
+    emit.node(op, [x, axis], { attributes: { keepdims: 1 } });
+  // Two passes that read are cheaper than one that writes all magnitudes.
+  const row = emit.node("Max", [extreme("ReduceMax"), emit.node("Neg", [extreme("ReduceMin")]), real(TINY)]);
   const zero = emit.constant("uint8", [], [LARGEST + 1]);
   const step = real(1 / LARGEST);
   const rounded = emit.node("QuantizeLinear", [emit.node("Div", [x, row]), step, zero]);

@@ -12,18 +12,19 @@ export const rmsNorm: Op<2, { readonly epsilon: number }> = defineOp({
   name: "rmsNorm",
   arity: 2,
   infer: ([x]) => x,
-  // x̂ = x / rms; g = dy ⊙ w; dx = (g − x̂ mean(g ⊙ x̂)) / rms; dw = Σ dy ⊙ x̂
+  // r = 1 / rms; g = dy ⊙ w; dx = r g − r³ mean(g ⊙ x) x; dw = Σ dy ⊙ x r
   gradient({ f, dy, inputs: [x, weight], attrs: { epsilon } }) {
     const width = x.type.shape.at(-1) as number;
     const square = f.sumSquare(x);
     const inverse = f.reciprocal(f.sqrt(f.offset(f.scale(square, { by: 1 / width }), { by: epsilon })));
-    const normal = f.mul(x, inverse);
     const dx = () => {
       const g = f.mul(dy, weight);
-      const mean = f.scale(f.sum(f.mul(g, normal), { axis: -1, keep: true }), { by: 1 / width });
-      return f.mul(f.sub(g, f.mul(normal, mean)), inverse);
+      const mean = f.scale(f.sum(f.mul(g, x), { axis: -1, keep: true }), { by: 1 / width });
+      // Factors of a row are put together before they meet its elements.
+      const pull = f.mul(f.mul(f.mul(inverse, inverse), inverse), mean);
+      return f.sub(f.mul(g, inverse), f.mul(x, pull));
     };
-    return [dx, () => f.mul(dy, normal)];
+    return [dx, () => f.mul(dy, f.mul(x, inverse))];
   },
   lower: ({ emit, inputs, attrs: { epsilon } }) =>
     emit.node("SimplifiedLayerNormalization", inputs, {
