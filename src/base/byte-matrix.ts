@@ -1,5 +1,5 @@
 import { type HostTensor, hostTensor } from "./host-tensor.js";
-import type { BlockCodes, Packing } from "./packed-matrix.js";
+import { type BlockCodes, centreOf, type Packing, rowCodes } from "./packed-matrix.js";
 
 /** A matrix W (out, in) in blocks with codes of 8 bits: W = scale (code − 128). */
 export interface ByteMatrix {
@@ -36,18 +36,15 @@ function shiftOf(codes: Uint8Array, scale: number, offset: number): number | und
  */
 export function byteMatrix(
   [rows, width]: readonly [number, number],
-  { blockSize, digits, offsets }: Packing,
+  packing: Packing,
   read: (row: number, into: BlockCodes) => void,
 ): ByteMatrix {
+  const { blockSize, offsets } = packing;
   const blocks = width / blockSize;
-  const into: BlockCodes = {
-    codes: new Uint8Array(width),
-    scales: new Float32Array(blocks),
-    offsets: new Float32Array(blocks),
-  };
+  const into = rowCodes(width, packing);
   const bytes = new Uint8Array(rows * width);
   const scales = new Float32Array(rows * blocks);
-  const centre = digits === 1 ? 8 : 8 * 17;
+  const centre = centreOf(packing);
   for (let row = 0; row < rows; row += 1) {
     read(row, into);
     for (let b = 0; b < blocks; b += 1) {

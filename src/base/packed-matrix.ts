@@ -51,23 +51,30 @@ export interface BlockCodes {
   readonly offsets: Float32Array;
 }
 
+/** Room for the codes of one row. */
+export const rowCodes = (width: number, { blockSize }: Packing): BlockCodes => ({
+  codes: new Uint8Array(width),
+  scales: new Float32Array(width / blockSize),
+  offsets: new Float32Array(width / blockSize),
+});
+
+/** What codes without offsets are read less by: 8 in each digit. */
+export const centreOf = ({ digits }: Packing): number => (digits === 1 ? 8 : 8 * 17);
+
 /** Packs a matrix row by row; `read` fills in the codes of one row. */
 export function packMatrix(
   [rows, width]: readonly [number, number],
-  { blockSize, digits, offsets: hasOffsets }: Packing,
+  packing: Packing,
   read: (row: number, into: BlockCodes) => void,
 ): PackedMatrix {
+  const { blockSize, digits, offsets: hasOffsets } = packing;
   const blocks = width / blockSize;
-  const into: BlockCodes = {
-    codes: new Uint8Array(width),
-    scales: new Float32Array(blocks),
-    offsets: new Float32Array(blocks),
-  };
+  const into = rowCodes(width, packing);
   const codes = Array.from({ length: digits }, () => new Uint8Array((rows * width) / 2));
   const scales = Array.from({ length: digits }, () => new Float32Array(rows * blocks));
   const offsets = new Float32Array(hasOffsets ? rows * blocks : 0);
-  // Codes are read less 8 in each digit, so the offset takes that back.
-  const centre = digits === 1 ? 8 : 8 * 17;
+  // Codes are read less that, so the offset takes it back.
+  const centre = centreOf(packing);
   for (let row = 0; row < rows; row += 1) {
     read(row, into);
     for (const [digit, packed] of codes.entries()) {

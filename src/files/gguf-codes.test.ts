@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.js";
 import { byteMatrix } from "../base/byte-matrix.js";
-import { packMatrix } from "../base/packed-matrix.js";
+import { type BlockCodes, packMatrix } from "../base/packed-matrix.js";
 import { blockTypes } from "./gguf-blocks.js";
 import { blockCodes } from "./gguf-codes.js";
 
@@ -12,20 +12,30 @@ const blocks = JSON.parse(readFileSync(path, "utf8")) as Record<
   string,
   { type: number; bytes: string; values: string }
 >;
+/** A matrix of blocks, what it decodes to, and how its rows are read. */
+function rowsOf({ type, bytes, values }: (typeof blocks)[string]) {
+  const { packing, read } = blockCodes[type]!;
+  const raw = Buffer.from(values, "base64");
+  const expected = new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
+  const width = blockTypes[type]!.values;
+  const rows = expected.length / width;
+  const data = Buffer.from(bytes, "base64");
+  const rowBytes = data.length / rows;
+  return {
+    expected,
+    packing,
+    shape: [rows, width] as const,
+    read: (row: number, into: BlockCodes): void =>
+      read(data.subarray(row * rowBytes, (row + 1) * rowBytes), into),
+  };
+}
+
 const coded = Object.entries(blocks).filter(([, { type }]) => blockCodes[type] !== undefined);
 
 describe("codes with their scales are the numbers that Python's gguf decodes", () => {
-  test.each(coded)("%s", (name, { type, bytes, values }) => {
-    const { packing, read } = blockCodes[type]!;
-    const raw = Buffer.from(values, "base64");
-    const expected = new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
-    const width = blockTypes[type]!.values;
-    const rows = expected.length / width;
-    const data = Buffer.from(bytes, "base64");
-    const rowBytes = data.length / rows;
-    const { digits, offsets } = packMatrix([rows, width], packing, (row, into) =>
-      read(data.subarray(row * rowBytes, (row + 1) * rowBytes), into),
-    );
+  test.each(coded)("%s", (name, block) => {
+    const { expected, packing, shape, read } = rowsOf(block);
+    const { digits, offsets } = packMatrix(shape, packing, read);
     expect(digits).toHaveLength(packing.digits);
     expect(offsets !== undefined).toBe(packing.offsets);
     const w = expected.map((_, i) => {
@@ -46,17 +56,9 @@ describe("codes with their scales are the numbers that Python's gguf decodes", (
 });
 
 describe("a byte for each code is the number that Python's gguf decodes, exactly where blocks are symmetric", () => {
-  test.each(coded)("%s", (name, { type, bytes, values }) => {
-    const { packing, read } = blockCodes[type]!;
-    const raw = Buffer.from(values, "base64");
-    const expected = new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
-    const width = blockTypes[type]!.values;
-    const rows = expected.length / width;
-    const data = Buffer.from(bytes, "base64");
-    const rowBytes = data.length / rows;
-    const matrix = byteMatrix([rows, width], packing, (row, into) =>
-      read(data.subarray(row * rowBytes, (row + 1) * rowBytes), into),
-    );
+  test.each(coded)("%s", (name, block) => {
+    const { expected, packing, shape, read } = rowsOf(block);
+    const matrix = byteMatrix(shape, packing, read);
     const symmetric = ["Q4_0", "Q6_K", "Q8_0"].includes(name);
     for (let b = 0; b * packing.blockSize < expected.length; b += 1) {
       const block = expected.subarray(b * packing.blockSize, (b + 1) * packing.blockSize);

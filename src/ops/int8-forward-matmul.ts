@@ -1,5 +1,5 @@
 import type { Value } from "../graph/value.js";
-import { evaluateInt8, lowerInt8 } from "./int8-matmul.js";
+import { evaluateInt8, fitsInt8, lowerInt8 } from "./int8-matmul.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
 /** How the gradient is computed where W can be had as it was before it was rounded. */
@@ -17,19 +17,13 @@ export const int8ForwardMatmul: Op<3, Int8ForwardAttrs> = defineOp({
   name: "int8ForwardMatmul",
   arity: 3,
   infer([x, codes, scales]) {
-    const [inner, out] = codes.shape;
-    const fits =
-      x.shape.length === 2 &&
-      x.shape[1] === inner &&
-      scales.shape.join() === String(out) &&
-      codes.dtype === "int8";
-    if (!fits)
+    if (!fitsInt8(x, codes, scales))
       throw shapeMismatch("int8ForwardMatmul", "x, the codes and their scales do not fit", [
         x,
         codes,
         scales,
       ]);
-    return { dtype: x.dtype, shape: [x.shape[0]!, out!] };
+    return { dtype: x.dtype, shape: [x.shape[0]!, codes.shape[1]!] };
   },
   gradient: ({ f, dy, inputs: [x, codes, scales], attrs: { inputGradient } }) => [
     () =>

@@ -1,4 +1,5 @@
 import { type NdArray, ndArray } from "../graph/nd-array.js";
+import type { TensorType } from "../base/tensor-type.js";
 import type { Emitter } from "../onnx/emitter.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
@@ -14,6 +15,13 @@ export const roundHalfEven = (x: number): number => {
   const rest = x - down;
   return rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? down + 1 : down;
 };
+
+/** Whether x (N, in) can be multiplied with codes (in, out) that have scales (out). */
+export const fitsInt8 = (x: TensorType, codes: TensorType, scales: TensorType): boolean =>
+  x.shape.length === 2 &&
+  x.shape[1] === codes.shape[0] &&
+  scales.shape.join() === String(codes.shape[1]) &&
+  codes.dtype === "int8";
 
 /** The nodes of x W for codes (in, out) with scales (out). */
 export function lowerInt8(emit: Emitter, x: string, codes: string, scales: string): string {
@@ -63,12 +71,9 @@ export const int8Matmul: Op<5> = defineOp({
   infer([x, codes, scales, turned, turnedScales]) {
     const [inner, out] = codes.shape;
     const fits =
-      x.shape.length === 2 &&
-      x.shape[1] === inner &&
-      scales.shape.join() === String(out) &&
+      fitsInt8(x, codes, scales) &&
       turned.shape.join() === [out, inner].join() &&
       turnedScales.shape.join() === String(inner) &&
-      codes.dtype === "int8" &&
       turned.dtype === "int8";
     if (!fits) {
       throw shapeMismatch("int8Matmul", "x, the codes and their scales do not fit", [
