@@ -39,7 +39,7 @@ export function byteMatrix(
   packing: Packing,
   read: (row: number, into: BlockCodes) => void,
 ): ByteMatrix {
-  const { blockSize, offsets } = packing;
+  const { blockSize, offsets, symmetric = false } = packing;
   const blocks = width / blockSize;
   const into = rowCodes(width, packing);
   const bytes = new Uint8Array(rows * width);
@@ -48,10 +48,17 @@ export function byteMatrix(
   for (let row = 0; row < rows; row += 1) {
     read(row, into);
     for (let b = 0; b < blocks; b += 1) {
-      const codes = into.codes.subarray(b * blockSize, (b + 1) * blockSize);
-      const out = bytes.subarray(row * width + b * blockSize, row * width + (b + 1) * blockSize);
       const scale = into.scales[b]!;
       const offset = offsets ? into.offsets[b]! : -centre * scale;
+      if (symmetric) {
+        scales[row * blocks + b] = scale;
+        const shift = (scale === 0 ? 0 : Math.round(offset / scale)) + 128;
+        const to = row * width;
+        for (let i = b * blockSize; i < (b + 1) * blockSize; i += 1) bytes[to + i] = into.codes[i]! + shift;
+        continue;
+      }
+      const codes = into.codes.subarray(b * blockSize, (b + 1) * blockSize);
+      const out = bytes.subarray(row * width + b * blockSize, row * width + (b + 1) * blockSize);
       scales[row * blocks + b] = toBytes(codes, scale, offset, out);
     }
   }

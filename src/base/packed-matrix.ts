@@ -12,6 +12,8 @@ export interface Packing {
   readonly digits: 1 | 2;
   /** Whether blocks have offsets; without them all are zero. */
   readonly offsets: boolean;
+  /** Whether the offset of a block is a whole multiple of its scale, so that signed bytes hold the same numbers as two digits. */
+  readonly symmetric?: boolean;
 }
 
 /** A matrix in blocks. */
@@ -34,9 +36,19 @@ export function packedParts({ digits, offsets }: PackedMatrix): Map<PackedPart, 
   return parts;
 }
 
+/** Blocks of a file as they stand there. */
+export interface RawBlocks {
+  /** The number of their kind in ggml. */
+  readonly kind: number;
+  readonly byteLength: number;
+  /** Puts them row by row, in the order of the rows of the matrix, into so many bytes. */
+  copy(out: Uint8Array): void;
+}
+
 /** A matrix that a file keeps in blocks. */
 export interface StoredBlocks {
   readonly packing: Packing;
+  readonly raw: RawBlocks;
   read(): PackedMatrix;
   /** The matrix with a byte for each code. */
   readBytes(): ByteMatrix;
@@ -61,11 +73,24 @@ export const rowCodes = (width: number, { blockSize }: Packing): BlockCodes => (
 /** What codes without offsets are read less by: 8 in each digit. */
 export const centreOf = ({ digits }: Packing): number => (digits === 1 ? 8 : 8 * 17);
 
-/** Packs a matrix row by row; `read` fills in the codes of one row. */
+/** Puts four bits of each code into half a byte, the earlier code in the low half. */
+function packDigit(codes: Uint8Array, shift: number, packed: Uint8Array, from: number): void {
+  for (let i = 0, to = from; i < codes.length; i += 2, to += 1) {
+    const pair = codes[i]! | (codes[i + 1]! << 8);
+    const bits = (pair >> shift) & 0x0f0f;
+    packed[to] = bits | (bits >> 4);
+  }
+}
+
+/**
+ * Packs a matrix row by row; `read` fills in the codes of one row. For codes of 4 bits `pack` may put them where they belong, two in a byte, and fill in
+ * scales and offsets alone.
+ */
 export function packMatrix(
   [rows, width]: readonly [number, number],
   packing: Packing,
   read: (row: number, into: BlockCodes) => void,
+  pack?: (row: number, codes: Uint8Array, to: number, into: BlockCodes) => void,
 ): PackedMatrix {
   const { blockSize, digits, offsets: hasOffsets } = packing;
   const blocks = width / blockSize;
@@ -76,14 +101,11 @@ export function packMatrix(
   // Codes are read less that, so the offset takes it back.
   const centre = centreOf(packing);
   for (let row = 0; row < rows; row += 1) {
-    read(row, into);
+    const to = (row * width) / 2;
+    if (pack === undefined) read(row, into);
+    else pack(row, codes[0]!, to, into);
     for (const [digit, packed] of codes.entries()) {
-      const shift = 4 * digit;
-      const from = (row * width) / 2;
-      for (let i = 0; i < width; i += 2) {
-        const low = (into.codes[i]! >> shift) & 15;
-        packed[from + (i >> 1)] = low | (((into.codes[i + 1]! >> shift) & 15) << 4);
-      }
+      if (pack === undefined) packDigit(into.codes, 4 * digit, packed, to);
       for (let b = 0; b < blocks; b += 1) scales[digit]![row * blocks + b] = into.scales[b]! * 16 ** digit;
     }
     if (!hasOffsets) continue;

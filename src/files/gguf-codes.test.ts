@@ -14,19 +14,23 @@ const blocks = JSON.parse(readFileSync(path, "utf8")) as Record<
 >;
 /** A matrix of blocks, what it decodes to, and how its rows are read. */
 function rowsOf({ type, bytes, values }: (typeof blocks)[string]) {
-  const { packing, read } = blockCodes[type]!;
+  const { packing, read, pack } = blockCodes[type]!;
   const raw = Buffer.from(values, "base64");
   const expected = new Float32Array(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength));
   const width = blockTypes[type]!.values;
   const rows = expected.length / width;
   const data = Buffer.from(bytes, "base64");
   const rowBytes = data.length / rows;
+  const bytesOf = (row: number): Buffer => data.subarray(row * rowBytes, (row + 1) * rowBytes);
   return {
     expected,
     packing,
     shape: [rows, width] as const,
-    read: (row: number, into: BlockCodes): void =>
-      read(data.subarray(row * rowBytes, (row + 1) * rowBytes), into),
+    read: (row: number, into: BlockCodes): void => read(bytesOf(row), into),
+    pack:
+      pack &&
+      ((row: number, codes: Uint8Array, to: number, into: BlockCodes): void =>
+        pack(bytesOf(row), codes, to, into)),
   };
 }
 
@@ -52,6 +56,14 @@ describe("codes with their scales are the numbers that Python's gguf decodes", (
 
   test("the types that files in use are made of are among them", () => {
     expect(coded.map(([name]) => name).sort()).toEqual(["Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K", "Q8_0"]);
+  });
+});
+
+describe("codes of 4 bits that are packed at once are those that are packed one by one", () => {
+  test.each(["Q4_0", "Q4_1"])("%s", (name) => {
+    const { packing, shape, read, pack } = rowsOf(blocks[name]!);
+    expect(pack).toBeDefined();
+    expect(packMatrix(shape, packing, read, pack)).toEqual(packMatrix(shape, packing, read));
   });
 });
 

@@ -6,6 +6,8 @@ export interface BlockCodeType {
   readonly packing: Packing;
   /** Reads the blocks of one row. */
   read(bytes: Uint8Array, into: BlockCodes): void;
+  /** The same with codes of 4 bits two in a byte, as packed matrices have them, from the place `to`. */
+  readonly pack?: (bytes: Uint8Array, codes: Uint8Array, to: number, into: BlockCodes) => void;
 }
 
 /** Reads one block: `at` is its first byte, `to` the index of its first value, `scale` that of its first scale. */
@@ -38,30 +40,55 @@ function nibbles(data: Uint8Array, at: number, out: Uint8Array, to: number): voi
   }
 }
 
+/** Blocks of a scale, perhaps an offset, and 16 bytes of codes: the earlier half of them in low halves, the later one in high halves. */
+const packHalves =
+  (bytes: 18 | 20): NonNullable<BlockCodeType["pack"]> =>
+  (data, codes, to, { scales, offsets }) => {
+    let [out, block] = [to, 0];
+    for (let at = 0; at < data.length; at += bytes) {
+      scales[block] = halfAt(data, at, half);
+      if (bytes === 20) offsets[block] = halfAt(data, at + 2, half);
+      block += 1;
+      for (let from = at + bytes - 16; from < at + bytes; from += 2) {
+        const [a, b] = [data[from]!, data[from + 1]!];
+        codes[out] = (a & 15) | ((b & 15) << 4);
+        codes[out + 8] = (a >> 4) | (b & 0xf0);
+        out += 1;
+      }
+      out += 8;
+    }
+  };
+
 /** w = d (q − 8): what packed matrices take codes for, so nothing is left to add. */
-const q4_0 = codes(
-  { ...FOUR_BITS, offsets: false },
-  { values: 32, bytes: 18 },
-  (data, at, to, scale, into) => {
+const q4_0: BlockCodeType = {
+  ...codes({ ...FOUR_BITS, offsets: false }, { values: 32, bytes: 18 }, (data, at, to, scale, into) => {
     into.scales[scale] = halfAt(data, at, half);
     nibbles(data, at + 2, into.codes, to);
-  },
-);
+  }),
+  pack: packHalves(18),
+};
 
 /** w = d q + m. */
-const q4_1 = codes(FOUR_BITS, { values: 32, bytes: 20 }, (data, at, to, scale, into) => {
-  into.scales[scale] = halfAt(data, at, half);
-  into.offsets[scale] = halfAt(data, at + 2, half);
-  nibbles(data, at + 4, into.codes, to);
-});
+const q4_1: BlockCodeType = {
+  ...codes(FOUR_BITS, { values: 32, bytes: 20 }, (data, at, to, scale, into) => {
+    into.scales[scale] = halfAt(data, at, half);
+    into.offsets[scale] = halfAt(data, at + 2, half);
+    nibbles(data, at + 4, into.codes, to);
+  }),
+  pack: packHalves(20),
+};
 
 /** w = d q with signed q: 128 is added to the codes. */
-const q8_0 = codes(EIGHT_BITS, { values: 32, bytes: 34 }, (data, at, to, scale, into) => {
-  const d = halfAt(data, at, half);
-  into.scales[scale] = d;
-  into.offsets[scale] = -128 * d;
-  for (let j = 0; j < 32; j += 1) into.codes[to + j] = data[at + 2 + j]! ^ 128;
-});
+const q8_0 = codes(
+  { ...EIGHT_BITS, symmetric: true },
+  { values: 32, bytes: 34 },
+  (data, at, to, scale, into) => {
+    const d = halfAt(data, at, half);
+    into.scales[scale] = d;
+    into.offsets[scale] = -128 * d;
+    for (let j = 0; j < 32; j += 1) into.codes[to + j] = data[at + 2 + j]! ^ 128;
+  },
+);
 
 /** Q4_K and Q5_K: w = d s q − m t over 32 values; `fifth` is where the fifth bits stand. */
 const kCodes = (bytes: number, low: number, fifth: number | undefined): BlockCodeType =>
@@ -87,7 +114,7 @@ const kCodes = (bytes: number, low: number, fifth: number | undefined): BlockCod
 
 /** w = d s (q − 32) over 16 values; q is 4 low and 2 high bits. */
 const q6K = codes(
-  { ...EIGHT_BITS, blockSize: 16 },
+  { ...EIGHT_BITS, blockSize: 16, symmetric: true },
   { values: 256, bytes: 210 },
   (data, at, to, first, { codes: out, scales, offsets }) => {
     const d = halfAt(data, at + 208, half);

@@ -149,9 +149,22 @@ export async function openGguf(path: string): Promise<Checkpoint> {
         file.bytes(tensor.offset + (stored(row) * length) / rows, length / rows);
       return {
         packing: codes.packing,
+        raw: {
+          kind: tensor.type,
+          byteLength: length,
+          copy(out) {
+            if (heads === undefined) out.set(file.bytes(tensor.offset, length));
+            else for (let row = 0; row < rows; row += 1) out.set(bytesOf(row), (row * length) / rows);
+            file.forget(tensor.offset, length);
+          },
+        },
         read() {
-          const matrix = packMatrix([rows, width], codes.packing, (row, into) =>
-            codes.read(bytesOf(row), into),
+          const { packing, pack } = codes;
+          const matrix = packMatrix(
+            [rows, width],
+            packing,
+            (row, into) => codes.read(bytesOf(row), into),
+            pack && ((row, packed, to, into) => pack(bytesOf(row), packed, to, into)),
           );
           file.forget(tensor.offset, length);
           return matrix;
