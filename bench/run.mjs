@@ -2,15 +2,16 @@
 //   npm run bench -- [--peer VENV] [--rounds 2] [--steps 5] [--only full,chat,generate] [--modes float32,int8,limited]
 //                    [--peer-modes float32,bfloat16,autocast] [--curves] [--profile]
 // Needs the model and data of scripts/fetch-models.mjs, and for the peer a folder made by bench/peer/reference.py.
-// Generation is measured from float32 weights of a folder, from the 4-bit file as it is, and from that with 8-bit arithmetic.
+// Generation is measured from float32 and bfloat16 weights of a folder, from the 4-bit file as it is, and from that with 8-bit arithmetic.
 // --profile: instead of all that, where the time of each workload and mode goes, by part and by op, with Chrome traces in bench/results.
 // Prints a table, and writes bench/results/<time>.json and bench/report.html.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { cacheFolder as cache } from "../scripts/cache-folder.mjs";
+import { halvedFolder } from "./halve.mjs";
 import { renderHtml, renderMarkdown } from "./report.mjs";
 
 const { values } = parseArgs({
@@ -44,9 +45,13 @@ function measure(command, args) {
   return JSON.parse(stdout.trim().split("\n").at(-1));
 }
 
+const halved = join(cache, "reference", "model-bfloat16");
+if (existsSync(peerModel)) await halvedFolder(realpathSync(peerModel), halved);
+
 /** What of generation is measured: a name, the model, and the arithmetic. */
 const GENERATION = [
   ["float32", peerModel, "float32"],
+  ["bfloat16 weights", halved, "float32"],
   ["4-bit file", model, "float32"],
   ["4-bit file, int8", model, "int8"],
 ];

@@ -16,6 +16,7 @@ function step(title, command, options) {
   process.exit(1);
 }
 
+step("kernels", process.execPath, ["scripts/build-kernels.mjs"]);
 step("type check", bin("tsc"), ["--noEmit"]);
 step("lint", bin("oxlint"), []);
 step("format check", bin("oxfmt"), ["--check"]);

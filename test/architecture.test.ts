@@ -16,6 +16,7 @@ const ROOMS = [
   "files",
   "text",
   "graph",
+  "steps",
   "ops",
   "autodiff",
   "onnx",
@@ -36,6 +37,7 @@ const ROOMS = [
 const PORTABLE = [
   "match",
   "graph",
+  "steps",
   "ops",
   "autodiff",
   "onnx",

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { asOneGraph, type Continuation, stageByStage } from "../src/auto/continuation.js";
 import { AutoModelForCausalLM, type CausalLanguageModel, createEngine, getPeftModel } from "../src/index.js";
 import { CachedPrograms } from "../src/nn/cached-program.js";
+import { Profiler } from "../src/nn/profiler.js";
 import type { TokenBatch } from "../src/nn/stage.js";
 import { expectClose } from "./support/close.js";
 
@@ -27,10 +28,10 @@ async function expectSame(
   one: Continuation | undefined,
   prompts: readonly number[],
   steps: number,
-  absolute = 2e-5,
+  { exact = model, absolute = 2e-5 }: { exact?: CausalLanguageModel; absolute?: number } = {},
 ): Promise<void> {
   if (one === undefined) throw new Error("The model cannot be run as one graph.");
-  const other = stageByStage(model);
+  const other = stageByStage(exact);
   let held = prompts.map(() => 0);
   let counts = [...prompts];
   for (let step = 0; step <= steps; step += 1) {
@@ -46,6 +47,7 @@ async function expectSame(
     }
     counts = held.map(() => 1);
   }
+  await one.release();
 }
 
 describe.each([
@@ -92,13 +94,98 @@ describe.each(["float32", "int8"] as const)("blocks of a file, %s", (arithmetic)
   test.each([1, undefined])("graphs that end after %s bytes of weights", async (segmentBytes) => {
     await using model = await AutoModelForCausalLM.fromPretrained(fixture("gguf/llama.gguf"), { arithmetic });
     await getPeftModel(model, { peftType: "LORA", initLoraWeights: false, targetModules: ["q_proj"] });
-    const programs = new CachedPrograms(model.runner, model.head, segmentBytes);
+    const programs = new CachedPrograms(model.runner, model.head, { segmentBytes, inSteps: false });
     const { length } = programs.current!.segments;
     expect(length > 1).toBe(segmentBytes === 1);
     // In 8 bits, what lies halfway between two steps may be rounded to either.
     const absolute = arithmetic === "int8" ? 0.05 : 2e-5;
-    await expectSame(model, asOneGraph(model, 3, programs), [6, 3, 20], 6, absolute);
+    await expectSame(model, asOneGraph(model, 3, programs), [6, 3, 20], 6, { absolute });
   });
+});
+
+/** Names of the graphs that are run meanwhile. */
+async function graphsOf(model: CausalLanguageModel, work: () => Promise<void>): Promise<Set<string>> {
+  const profiler = new Profiler();
+  model.runner.sessions.profiler = profiler;
+  await work();
+  model.runner.sessions.profiler = undefined;
+  return new Set(profiler.spans.map(({ name }) => name));
+}
+
+const STEPS = "model (steps)";
+
+describe("small steps over blocks of a file", () => {
+  const open = async (arithmetic: "float32" | "int8", [peftType, options]: readonly [string, object]) => {
+    const model = await AutoModelForCausalLM.fromPretrained(fixture("gguf/llama.gguf"), { arithmetic });
+    await getPeftModel(model, { peftType, ...options } as Parameters<typeof getPeftModel>[1]);
+    return model;
+  };
+
+  // In 8 bits too: what blocks are multiplied with has 16 bits here.
+  test.each([
+    ["float32", ["LORA", { initLoraWeights: false, targetModules: "all-linear" }]],
+    ["float32", ["LORA", { initLoraWeights: false, targetModules: ["v_proj"], useRslora: true, r: 3 }]],
+    ["float32", ["IA3", { initIa3Weights: false }]],
+    ["float32", ["PREFIX_TUNING", { numVirtualTokens: 5 }]],
+    ["float32", ["PROMPT_TUNING", { numVirtualTokens: 4 }]],
+    ["float32", ["LOHA", { initWeights: false, targetModules: ["q_proj"] }]],
+    ["int8", ["LORA", { initLoraWeights: false, targetModules: "all-linear" }]],
+    ["int8", ["IA3", { initIa3Weights: false }]],
+  ] as const)("%s %j: scores of float32 stages, in a cache that grows", async (arithmetic, adapter) => {
+    await using model = await open(arithmetic, adapter);
+    await using exact = await open("float32", adapter);
+    const graphs = await graphsOf(model, () =>
+      expectSame(model, asOneGraph(model, 2), [1, 1], 70, { exact, absolute: 2e-3 }),
+    );
+    expect(graphs).toContain(STEPS);
+  });
+
+  test("prompts, rows that leave, and a prompt behind what was written", async () => {
+    await using model = await open("float32", [
+      "LORA",
+      { initLoraWeights: false, targetModules: ["q_proj"] },
+    ]);
+    const options = { exact: model, absolute: 2e-3 };
+    const graphs = await graphsOf(model, () =>
+      expectSame(model, asOneGraph(model, 3), [6, 3, 20], 8, options),
+    );
+    expect([...graphs]).toEqual(expect.arrayContaining([STEPS, "model"]));
+  });
+
+  test("two generations at once", async () => {
+    await using model = await open("float32", ["IA3", { initIa3Weights: false }]);
+    const options = { exact: model, absolute: 2e-3 };
+    const both = [
+      expectSame(model, asOneGraph(model, 1), [4], 20, options),
+      expectSame(model, asOneGraph(model, 2), [1, 3], 9, options),
+    ];
+    expect(await graphsOf(model, async () => void (await Promise.all(both)))).toContain(STEPS);
+  });
+
+  test("what has no steps, such as the norms of DoRA, is left to the runtime, and so is a model that was trained", async () => {
+    await using dora = await open("float32", ["LORA", { useDora: true, targetModules: ["o_proj"] }]);
+    expect(await graphsOf(dora, () => expectSame(dora, asOneGraph(dora, 1), [3], 3))).not.toContain(STEPS);
+    await using model = await open("float32", ["LORA", { targetModules: ["q_proj"] }]);
+    const written = () =>
+      graphsOf(model, () =>
+        expectSame(model, asOneGraph(model, 1), [3], 3, { exact: model, absolute: 2e-3 }),
+      );
+    expect(await written()).toContain(STEPS);
+    const pass = await model.runner.forward(batchOf([3], [0], 1), { training: true, gradients: true });
+    pass.release();
+    expect(await written()).not.toContain(STEPS);
+  });
+});
+
+test.each(["llama-bfloat16", "llama-float16"])("small steps over weights of 16 bits: %s", async (name) => {
+  await using model = await AutoModelForCausalLM.fromPretrained(join(fixture(name), "model"));
+  await getPeftModel(model, { peftType: "LORA", initLoraWeights: false, targetModules: "all-linear" });
+  const graphs = await graphsOf(model, () => expectSame(model, asOneGraph(model, 3), [5, 1, 9], 70));
+  expect(graphs).toContain(STEPS);
+  await using rounded = await AutoModelForCausalLM.fromPretrained(join(fixture(name), "model"), {
+    arithmetic: "int8",
+  });
+  expect(rounded.cachedPrograms.steps).toBeUndefined();
 });
 
 test("what cannot be run as one graph is run stage by stage", async () => {

@@ -10,6 +10,8 @@ export interface Continuation {
   scores(batch: TokenBatch, options: RunOptions): Promise<Float32Array>;
   /** Forgets rows that are finished; the remaining ones are numbered anew in the given, ascending order. */
   keepRows(rows: readonly number[]): void;
+  /** Must be called when no more is asked for. */
+  release(): Promise<void>;
 }
 
 /** As one graph, where the model and the engine allow it. */
@@ -20,13 +22,14 @@ export function asOneGraph(
 ): Continuation | undefined {
   let program = programs.current;
   if (program === undefined) return undefined;
-  const run = new CachedRun(model.runner, program, rows);
+  const run = new CachedRun(model.runner, program, rows, () => programs.steps);
   return {
     async scores(batch, options) {
       program = programs.current ?? program!;
       return run.scores(program, batch, model.head.vocabularySize, options);
     },
     keepRows: (kept) => run.keepRows(kept),
+    release: () => run.release(),
   };
 }
 
@@ -43,6 +46,7 @@ export function stageByStage(model: LanguageModel): Continuation {
       }
     },
     keepRows: (kept) => cache.keepRows(kept),
+    release: () => Promise.resolve(),
   };
 }
 

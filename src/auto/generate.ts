@@ -160,62 +160,66 @@ export async function* generateTokens(
     taskIds,
     starts.map(({ source }) => source),
   );
-  while (rows.length > 0) {
-    signal?.throwIfAborted();
-    const run = { signal, brief: batch.tokens.length * size <= BRIEF_WORK };
-    // Runs on this thread leave no room for anything else between two tokens unless asked to.
-    if (run.brief) await nextTurn();
-    const width = model.head.vocabularySize;
-    const longest = rows.reduce((most, { history }) => Math.max(most, history.length), 0);
-    const scores =
-      longest + model.virtualTokens > model.module.cacheLimit
-        ? await wholeRowScores(
-            model,
-            rows.map(({ history, index }) => ({ history, task: taskIds?.[index] })),
-            run,
-          )
-        : await continuation.scores(batch, run);
-    for (const [i, row] of rows.entries()) {
-      row.next = chooseToken(scores.subarray(i * width, (i + 1) * width), row.history, settings, random);
-    }
-    const going: number[] = [];
-    for (const [i, row] of rows.entries()) {
-      const done = (finishReason: Generated["finishReason"]): void => {
-        finished[row.index] = { text: row.text, tokens: row.answer, finishReason };
-      };
-      if (ends.has(row.next)) {
-        const text = row.pending + row.decoder.end();
-        row.text += text;
-        if (text !== "") yield { row: row.index, token: row.next, text };
-        done("stop");
-        continue;
+  try {
+    while (rows.length > 0) {
+      signal?.throwIfAborted();
+      const run = { signal, brief: batch.tokens.length * size <= BRIEF_WORK };
+      // Runs on this thread leave no room for anything else between two tokens unless asked to.
+      if (run.brief) await nextTurn();
+      const width = model.head.vocabularySize;
+      const longest = rows.reduce((most, { history }) => Math.max(most, history.length), 0);
+      const scores =
+        longest + model.virtualTokens > model.module.cacheLimit
+          ? await wholeRowScores(
+              model,
+              rows.map(({ history, index }) => ({ history, task: taskIds?.[index] })),
+              run,
+            )
+          : await continuation.scores(batch, run);
+      for (const [i, row] of rows.entries()) {
+        row.next = chooseToken(scores.subarray(i * width, (i + 1) * width), row.history, settings, random);
       }
-      row.answer.push(row.next);
-      row.history.push(row.next);
-      row.pending += row.decoder.push(row.next);
-      const hit = Math.min(
-        ...stop.map((text) => row.pending.indexOf(text)).filter((at) => at >= 0),
-        Infinity,
+      const going: number[] = [];
+      for (const [i, row] of rows.entries()) {
+        const done = (finishReason: Generated["finishReason"]): void => {
+          finished[row.index] = { text: row.text, tokens: row.answer, finishReason };
+        };
+        if (ends.has(row.next)) {
+          const text = row.pending + row.decoder.end();
+          row.text += text;
+          if (text !== "") yield { row: row.index, token: row.next, text };
+          done("stop");
+          continue;
+        }
+        row.answer.push(row.next);
+        row.history.push(row.next);
+        row.pending += row.decoder.push(row.next);
+        const hit = Math.min(
+          ...stop.map((text) => row.pending.indexOf(text)).filter((at) => at >= 0),
+          Infinity,
+        );
+        const full = row.history.length >= model.contextLength;
+        const last = row.answer.length >= settings.maxNewTokens || full;
+        if (last && hit === Infinity) row.pending += row.decoder.end();
+        const sure =
+          hit < Infinity ? hit : last ? row.pending.length : row.pending.length - heldBack(row.pending, stop);
+        const text = row.pending.slice(0, sure);
+        row.pending = row.pending.slice(sure);
+        row.text += text;
+        yield { row: row.index, token: row.next, text };
+        if (hit < Infinity) done("stop");
+        else if (last) done(full ? "context" : "length");
+        else going.push(i);
+      }
+      continuation.keepRows(going);
+      rows = going.map((i) => rows[i]!);
+      batch = packRows(
+        rows.map((row) => [row.next]),
+        rows.map((row) => row.history.length - 1),
       );
-      const full = row.history.length >= model.contextLength;
-      const last = row.answer.length >= settings.maxNewTokens || full;
-      if (last && hit === Infinity) row.pending += row.decoder.end();
-      const sure =
-        hit < Infinity ? hit : last ? row.pending.length : row.pending.length - heldBack(row.pending, stop);
-      const text = row.pending.slice(0, sure);
-      row.pending = row.pending.slice(sure);
-      row.text += text;
-      yield { row: row.index, token: row.next, text };
-      if (hit < Infinity) done("stop");
-      else if (last) done(full ? "context" : "length");
-      else going.push(i);
     }
-    continuation.keepRows(going);
-    rows = going.map((i) => rows[i]!);
-    batch = packRows(
-      rows.map((row) => [row.next]),
-      rows.map((row) => row.history.length - 1),
-    );
+  } finally {
+    await continuation.release();
   }
   return finished;
 }

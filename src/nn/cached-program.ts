@@ -4,6 +4,7 @@ import { rotary } from "../ops/rotary.js";
 import type { LanguageHead } from "./language-head.js";
 import type { Runner } from "./runner.js";
 import type { Parameter } from "./parameter.js";
+import { halfWeight } from "./step-machine.js";
 import type { AttentionStage, Stage, StagedModel } from "./stage.js";
 import type { BoundGraph } from "./token-program.js";
 import { type Leaf, type Products, ROWS, Trace } from "./trace.js";
@@ -181,6 +182,33 @@ class SegmentDraft {
   }
 }
 
+/** How a model is made into graphs. */
+export interface CachedOptions {
+  /** Bytes of weights in blocks after which a graph ends. */
+  readonly segmentBytes?: number | undefined;
+  /** How products are computed, and those of the head. */
+  readonly products?: Products;
+  readonly headProducts?: Products;
+}
+
+/** How steps compute products: with 16 bits for what weights in blocks are multiplied with, whatever the arithmetic. */
+const STEP_PRODUCTS: Products = { packed: true, steps: true };
+
+/**
+ * All of a model as one graph that small steps are made from; undefined where it cannot be run this way, or has no weights in blocks and, in float32
+ * arithmetic, none of 16 bits: from float32 weights both ways read the same.
+ */
+export function stepGraph(runner: Runner, head: LanguageHead): CachedSegment | undefined {
+  if (runner.engine.openCrew === undefined) return undefined;
+  const options = { segmentBytes: Infinity, products: STEP_PRODUCTS, headProducts: STEP_PRODUCTS };
+  const segment = cachedProgram(runner, head, options)?.segments[0];
+  const halves = runner.options.arithmetic !== "int8";
+  const gains = segment?.bound.sources.some(
+    (source) => source.kind === "packed" || (halves && halfWeight(source) !== undefined),
+  );
+  return gains === true ? segment : undefined;
+}
+
 /**
  * The program of a model in the state it is in; undefined where it has to be run stage by stage.
  *
@@ -189,10 +217,14 @@ class SegmentDraft {
 export function cachedProgram(
   runner: Runner,
   head: LanguageHead,
-  segmentBytes = SEGMENT_BYTES,
+  {
+    segmentBytes = SEGMENT_BYTES,
+    products = runner.products,
+    headProducts = head.products,
+  }: CachedOptions = {},
 ): CachedProgram | undefined {
   if (!canRun(runner)) return undefined;
-  const { model, products } = runner;
+  const { model } = runner;
   const { stages } = model;
   const segments: CachedSegment[] = [];
   let draft = new SegmentDraft(products, new Map());
@@ -204,7 +236,7 @@ export function cachedProgram(
     }
     draft.add(stage);
   }
-  const scores = draft.scores(model, head.products);
+  const scores = draft.scores(model, headProducts);
   segments.push(draft.end([["scores", scores.value.type.shape[1] as number]], scores));
   // What is decoded anew for every use would all be there at once.
   const sources = segments.flatMap(({ bound }) => bound.sources);
@@ -221,23 +253,32 @@ export function cachedProgram(
 /** The cached programs of a model, as its products are computed. */
 export class CachedPrograms {
   readonly #programs = new Map<string, CachedProgram | undefined>();
+  #steps: { readonly segment: CachedSegment | undefined } | undefined;
 
   constructor(
     readonly runner: Runner,
     readonly head: LanguageHead,
-    readonly segmentBytes = SEGMENT_BYTES,
+    readonly options: { readonly segmentBytes?: number | undefined; readonly inSteps?: boolean } = {},
   ) {}
 
   /** Must be called when adapters come, go, or change what is trained. */
   invalidate(): void {
     this.#programs.clear();
+    this.#steps = undefined;
   }
 
   /** The program of the model as it is now; undefined where it has to be run stage by stage. */
   get current(): CachedProgram | undefined {
     const key = JSON.stringify(this.runner.products);
     if (!this.#programs.has(key))
-      this.#programs.set(key, cachedProgram(this.runner, this.head, this.segmentBytes));
+      this.#programs.set(key, cachedProgram(this.runner, this.head, this.options));
     return this.#programs.get(key);
+  }
+
+  /** The model as it is now as one graph for small steps; undefined where the runtime has to do. */
+  get steps(): CachedSegment | undefined {
+    if (this.runner.products.packed !== true || this.options.inSteps === false) return undefined;
+    this.#steps ??= { segment: stepGraph(this.runner, this.head) };
+    return this.#steps.segment;
   }
 }

@@ -1,16 +1,20 @@
 import { InternalError } from "../base/errors.js";
 import { type HostTensor, hostTensor, zeros } from "../base/host-tensor.js";
 import type { RunOptions } from "../runtime/engine.js";
-import { cachedNames, type CachedProgram } from "./cached-program.js";
+import { cachedNames, type CachedLayer, type CachedProgram, type CachedSegment } from "./cached-program.js";
 import { int64Tensor, type Resolve, runBound } from "./graph-runner.js";
-import { HeadCache } from "./head-cache.js";
+import { type CacheMemory, HeadCache } from "./head-cache.js";
 import { passTensors } from "./pass-tensors.js";
-import type { Runner } from "./runner.js";
+import type { Arithmetic, Runner } from "./runner.js";
 import type { TokenBatch } from "./stage.js";
+import { StepRun } from "./step-run.js";
 import { makeRoom, tokensOf, type VirtualBatch, virtualTokensOf } from "./virtual-tokens.js";
 
 /** Tokens of a prompt that are run at once: as fast as all of them, with activations that do not grow. */
 const CHUNK = 256;
+
+/** Rows up to which a token each is faster by steps, whose time grows with the rows, than by the runtime in either arithmetic. */
+const MOST_STEP_ROWS: Readonly<Record<Arithmetic, number>> = { float32: 8, int8: 2 };
 
 /** New tokens of some rows, as one graph takes them: one token a row, or one row. */
 interface Step {
@@ -25,13 +29,36 @@ interface Step {
 /** Rows that one graph continues, prompt by prompt and then token by token, with all that came before in a cache. */
 export class CachedRun {
   readonly cache: HeadCache;
+  /** The steps that run now, with the graph and the cache that they were made for; without steps where there can be none. */
+  #steps:
+    | { readonly segment: CachedSegment; readonly cache: HostTensor; readonly run: StepRun | undefined }
+    | undefined;
 
   constructor(
     readonly runner: Runner,
     program: CachedProgram,
     rows: number,
+    /** The same model as one graph that steps can be made of. */
+    readonly segment: () => CachedSegment | undefined = () => undefined,
   ) {
-    this.cache = new HeadCache(program.layers, rows);
+    this.cache = new HeadCache(program.layers, rows, this.#memory());
+  }
+
+  /** The cache is where steps can be run over it, if there are such. */
+  #memory(): CacheMemory | undefined {
+    const machine = this.segment() === undefined ? undefined : this.runner.steps.open();
+    if (machine === undefined) return undefined;
+    const { arena } = machine;
+    return {
+      allocate(count) {
+        const address = arena.allocate(count * Float32Array.BYTES_PER_ELEMENT);
+        return address === undefined ? new Float32Array(count) : arena.floats(address, count);
+      },
+      free(array) {
+        const address = arena.addressOf(array);
+        if (address !== undefined) arena.free(address);
+      },
+    };
   }
 
   /** Scores after the new tokens of each row, (rows, V); the tokens go into the cache. */
@@ -51,7 +78,8 @@ export class CachedRun {
     const run = (step: Step, out: HostTensor): Promise<void> =>
       runner.during(() => this.#run(program, step, out, options));
     if (counts.every((count) => count === 1)) {
-      await run({ virtual, tokens: 1, past: cache.lengths, cache: cache.all }, scores);
+      const step = { virtual, tokens: 1, past: cache.lengths, cache: cache.all };
+      if (!(await this.#inSteps(program, step, scores.data as Float32Array))) await run(step, scores);
       for (const row of counts.keys()) cache.lengths[row]! += 1;
       return scores.data as Float32Array;
     }
@@ -88,12 +116,37 @@ export class CachedRun {
     this.cache.begin(results);
   }
 
-  async #run(
-    { segments, layers }: CachedProgram,
-    step: Step,
-    scores: HostTensor,
-    options: RunOptions,
-  ): Promise<void> {
+  /** Scores of a token a row by small steps; false where the runtime has to compute them. */
+  async #inSteps({ layers }: CachedProgram, step: Step, scores: Float32Array): Promise<boolean> {
+    const { runner } = this;
+    const rows = step.past.length;
+    const segment =
+      rows <= MOST_STEP_ROWS[runner.options.arithmetic ?? "float32"] ? this.segment() : undefined;
+    if (segment === undefined) return false;
+    const tensors = this.#tensors(layers, step);
+    return runner.during(async () => {
+      const [first] = step.cache as [HostTensor];
+      const made = this.#steps;
+      const stale = made?.segment !== segment || made.cache !== first || made.run?.fits(tensors) === false;
+      if (stale) {
+        await made?.run?.release();
+        this.#steps = { segment, cache: first, run: await StepRun.make(runner, segment, tensors, rows) };
+      }
+      await this.#steps!.run?.scores(step.virtual.batch.tokens, tensors, scores);
+      return this.#steps!.run !== undefined;
+    });
+  }
+
+  /** Must be called when nothing more is generated: the memory of the steps is for others then. */
+  async release(): Promise<void> {
+    const made = this.#steps;
+    this.#steps = undefined;
+    await made?.run?.release();
+    this.cache.release();
+  }
+
+  /** What graphs read beside the tensors of the model. */
+  #tensors(layers: readonly CachedLayer[], step: Step): Record<string, HostTensor> {
     const { virtual, tokens, past, cache } = step;
     const rows = past.length;
     const ends = past.map((length) => length + tokens);
@@ -107,12 +160,22 @@ export class CachedRun {
       [cachedNames.layout]: int64Tensor(Int32Array.of(rows, tokens, -1)),
       [cachedNames.rows]: int64Tensor(Int32Array.from(ends, (_, row) => (row + 1) * tokens - 1)),
     };
-    const caches = new Map(layers.map(({ layer }, i) => [layer, cache.slice(2 * i, 2 * i + 2)]));
-    for (const [layer, [keys, values]] of caches) {
-      own[cachedNames.keys(layer)] = keys!;
-      own[cachedNames.values(layer)] = values!;
+    for (const [i, { layer }] of layers.entries()) {
+      own[cachedNames.keys(layer)] = cache[2 * i]!;
+      own[cachedNames.values(layer)] = cache[2 * i + 1]!;
     }
-    const tensors = { ...passTensors(this.runner.model, virtual, {}).batch, ...own };
+    return { ...passTensors(this.runner.model, virtual, {}).batch, ...own };
+  }
+
+  async #run(
+    { segments, layers }: CachedProgram,
+    step: Step,
+    scores: HostTensor,
+    options: RunOptions,
+  ): Promise<void> {
+    const { virtual } = step;
+    const count = virtual.batch.tokens.length;
+    const tensors = this.#tensors(layers, step);
     let streams = new Map<string, HostTensor>();
     const resolve: Resolve = (source) => {
       if (source.kind === "rows") {
@@ -131,7 +194,7 @@ export class CachedRun {
       for (const tensor of held.splice(0, count)) pool.release(tensor);
     };
     const make = (width: number): HostTensor => {
-      const tensor = pool.acquire("float32", [rows * tokens, width]);
+      const tensor = pool.acquire("float32", [count, width]);
       held.push(tensor);
       return tensor;
     };
@@ -142,7 +205,13 @@ export class CachedRun {
           segment.writes.map(([name, width]) => [name, segment === segments.at(-1) ? scores : make(width)]),
         );
         // What the graph gives as the cache with the new tokens is the cache, which they are written into.
-        const results = [...written.values(), ...segment.layers.flatMap(({ layer }) => caches.get(layer)!)];
+        const results = [
+          ...written.values(),
+          ...segment.layers.flatMap(({ layer }) => [
+            tensors[cachedNames.keys(layer)]!,
+            tensors[cachedNames.values(layer)]!,
+          ]),
+        ];
         await runBound(this.runner, segment.bound, resolve, results, options);
         release(before);
         streams = written;

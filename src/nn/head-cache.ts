@@ -7,6 +7,16 @@ const LEAST_PLACES = 64;
 /** Room for more than is asked for, so that it is not moved for every token. */
 const GROWTH = 1.5;
 
+/** Where a cache is kept. */
+export interface CacheMemory {
+  /** So many zeros. */
+  allocate(count: number): Float32Array;
+  /** Takes back what is no longer read. */
+  free(array: Float32Array): void;
+}
+
+const ordinary: CacheMemory = { allocate: (count) => new Float32Array(count), free: () => undefined };
+
 /** Keys and values of several rows for every layer as one graph reads and extends them: heads before tokens, (B, K, C, d). */
 export class HeadCache {
   /** Tokens that each row holds. */
@@ -19,6 +29,7 @@ export class HeadCache {
   constructor(
     readonly layers: readonly CachedLayer[],
     rows: number,
+    readonly memory = ordinary,
   ) {
     this.lengths = Array.from({ length: rows }, () => 0);
     this.#tensors = this.#allocate();
@@ -33,7 +44,7 @@ export class HeadCache {
     return this.layers.flatMap(({ keyValueHeads: K, headDim: d }) =>
       [0, 1].map(() => {
         const dims = [this.lengths.length, K, this.#places, d];
-        return hostTensor("float32", dims, new Float32Array(dims.reduce((a, b) => a * b)));
+        return hostTensor("float32", dims, this.memory.allocate(dims.reduce((a, b) => a * b)));
       }),
     );
   }
@@ -54,7 +65,15 @@ export class HeadCache {
         const from = head * old * d;
         target.set(data.subarray(from, from + used) as Float32Array, head * this.#places * d);
       }
+      this.memory.free(data as Float32Array);
     }
+  }
+
+  /** Must be called when no more is read: its memory is for others then. */
+  release(): void {
+    for (const { data } of this.#tensors) this.memory.free(data as Float32Array);
+    this.#tensors = [];
+    this.#rows.clear();
   }
 
   /** Keys and values of all rows, layer by layer. */

@@ -79,13 +79,22 @@ function packedProduct(t: Trace, parameters: readonly Parameter[], packing: Pack
   };
   const rounds = (t.products.int8 ?? false) !== false;
   const blocks = width / packing.blockSize;
-  if (rounds && t.products.bytes === true && packing.digits === 2)
+  const { bytes = false, steps = false } = t.products;
+  const asBytes = steps ? packing.symmetric === true : bytes && rounds;
+  if (asBytes && packing.digits === 2)
     return t.f.byteMatmul(
       x,
       part("byte bytes", { dtype: "uint8", shape: [out, blocks, packing.blockSize] }),
       part("byte scales", { dtype: "float32", shape: [out, blocks] }),
     );
   const real: TensorType = { dtype: "float32", shape: [out, blocks] };
+  if (steps && packing.digits === 1 && packing.offsets)
+    return t.f.packedOffsetMatmul(
+      x,
+      part("codes 0", { dtype: "uint8", shape: [out, blocks, packing.blockSize / 2] }),
+      part("scales 0", real),
+      part("offsets", real),
+    );
   const multiply = rounds ? t.f.packedInt8Matmul : t.f.packedMatmul;
   const terms = Array.from({ length: packing.digits }, (_, digit) =>
     multiply(

@@ -13,6 +13,7 @@ import { Pass, type PassOptions } from "./pass.js";
 import { LentWeights } from "./lent-weights.js";
 import { makePlan, type Plan } from "./plan.js";
 import { SessionCache } from "./session-cache.js";
+import { StepMachine } from "./step-machine.js";
 import type { StagedModel, TokenBatch } from "./stage.js";
 import type { Products } from "./trace.js";
 import { makeRoom, virtualTokensOf } from "./virtual-tokens.js";
@@ -45,6 +46,8 @@ export class Runner {
   readonly pool: BufferPool;
   readonly attention: AttentionRunner;
   readonly weights: LentWeights;
+  /** Runs small steps over weights in blocks. */
+  readonly steps: StepMachine;
   readonly #scratch: ScratchFile | undefined;
   /** Whether every pass puts what waits in the file, or only one that memory has no room for. */
   readonly #always: boolean;
@@ -68,6 +71,7 @@ export class Runner {
     readonly options: RunnerOptions = {},
   ) {
     this.sessions = new SessionCache(engine);
+    this.steps = new StepMachine(engine);
     this.pool = new BufferPool(largeBuffers(engine.capabilities));
     this.weights = new LentWeights(
       this.pool,
@@ -211,6 +215,7 @@ export class Runner {
     if (!this.#stale || this.#passes.size > 0) return;
     this.#stale = false;
     await this.sessions.closeWithConstants();
+    await this.steps.close();
   }
 
   /** Called by every pass when it is released: graphs that training has given up may have served others until then. */
@@ -233,6 +238,7 @@ export class Runner {
   async close(): Promise<void> {
     this.pool.trim();
     await this.sessions.close();
+    await this.steps.close();
     await this.#scratch?.close();
   }
 }

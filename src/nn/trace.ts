@@ -46,6 +46,8 @@ export interface Products {
   readonly int8?: boolean | "forward";
   /** Whether codes of more than 4 bits are then used as bytes, not as two digits. */
   readonly bytes?: boolean;
+  /** Whether small steps compute them: with bytes where they say the same as two digits, and what blocks add to products in one go. */
+  readonly steps?: boolean;
 }
 
 export interface TraceOptions {

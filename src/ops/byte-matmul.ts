@@ -1,3 +1,4 @@
+import { blockSteps } from "../steps/products.js";
 import { ndArray } from "../graph/nd-array.js";
 import type { Dim, TensorType } from "../base/tensor-type.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
@@ -57,6 +58,7 @@ export const byteMatmul: Op<3> = defineOp({
       },
     });
   },
+  steps: ({ emit, inputs }) => blockSteps(emit, inputs, 8),
   evaluate([x, codes, scales]) {
     const [rows, width] = x.dims as [number, number];
     const [out, , blockSize] = codes.dims as [number, number, number];

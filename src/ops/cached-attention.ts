@@ -1,3 +1,4 @@
+import { attentionSteps } from "../steps/attention.js";
 import { UnsupportedError } from "../base/errors.js";
 import { type NdArray, ndArray } from "../graph/nd-array.js";
 import type { Emitter } from "../onnx/emitter.js";
@@ -102,6 +103,8 @@ export const cachedAttention: Op<8, CachedAttentionAttrs> = defineOp({
     });
   },
   lower: ({ emit, inputs, types: [{ shape }], attrs }) => emitCached(emit, inputs, shape[1] as number, attrs),
+  steps: ({ emit, inputs: [query, key, value, keys, values, places], attrs }) =>
+    attentionSteps(emit, { query, key, value, keys, values, places }, attrs),
   evaluate([query, key, value, pastKeys, pastValues, last, , layout], attrs) {
     const { heads, keyValueHeads, scale, cap, window = Infinity } = attrs;
     const [B, T] = rowsAndTokens(layout);

@@ -1,3 +1,4 @@
+import { attentionSteps } from "../steps/attention.js";
 import { ndArray } from "../graph/nd-array.js";
 import { cachedAttention, type CachedAttentionAttrs, emitCached } from "./cached-attention.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
@@ -40,6 +41,8 @@ export const cachedRotaryAttention: Op<10, CachedAttentionAttrs> = defineOp({
   },
   gradient: definition.gradient as never,
   lower: ({ emit, inputs, types: [{ shape }], attrs }) => emitCached(emit, inputs, shape[1] as number, attrs),
+  steps: ({ emit, inputs: [query, key, value, keys, values, places, , , cos, sin], attrs }) =>
+    attentionSteps(emit, { query, key, value, keys, values, places, tables: [cos, sin] }, attrs),
   evaluate: (inputs, attrs) => definition.evaluate(turned(inputs, attrs), attrs),
   more: {
     infer: ([, , , keys, values]) => [keys, values],

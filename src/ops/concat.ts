@@ -1,6 +1,8 @@
+import { widthOf } from "../steps/cells.js";
+import { NoSteps } from "../steps/emitter.js";
 import { resolveAxis } from "../graph/broadcast.js";
 import { ndArray, sizeOf } from "../graph/nd-array.js";
-import type { Dim } from "../base/tensor-type.js";
+import { BYTES_PER_ELEMENT, type Dim } from "../base/tensor-type.js";
 import { defineVariadicOp, shapeMismatch, type VariadicOp } from "./op.js";
 
 export interface ConcatAttrs {
@@ -35,6 +37,16 @@ export const concat: VariadicOp<ConcatAttrs> = defineVariadicOp({
     });
   },
   lower: ({ emit, inputs, attrs }) => emit.node("Concat", inputs, { attributes: { axis: attrs.axis } }),
+  steps({ emit, inputs, dims, attrs: { axis } }) {
+    if (axis !== -1 && axis !== dims.length - 1) throw new NoSteps("rows one below the other");
+    const y = emit.cells(dims);
+    let address = y.address;
+    for (const x of inputs) {
+      emit.copy(x, { ...y, address }, y.stride);
+      address += widthOf(x) * BYTES_PER_ELEMENT[y.dtype];
+    }
+    return y;
+  },
   evaluate(inputs, { axis }) {
     const first = inputs[0]!;
     const at = axis < 0 ? axis + first.dims.length : axis;

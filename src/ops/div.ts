@@ -1,3 +1,4 @@
+import { binarySteps } from "../steps/elementwise.js";
 import { binaryMap } from "../graph/nd-array.js";
 import { inferBroadcast } from "../graph/infer.js";
 import { defineOp, type Op } from "./op.js";
@@ -12,6 +13,7 @@ export const div: Op<2> = defineOp({
     () => f.neg(f.div(f.mul(dy, a), f.mul(b, b))),
   ],
   lower: ({ emit, inputs }) => emit.node("Div", inputs),
+  steps: ({ emit, inputs, dims }) => binarySteps(emit, "div", inputs, dims),
   evaluate: ([a, b]) => binaryMap(a, b, (x, y) => x / y),
   samples: [
     { inputs: [{ shape: [2, 3] }, { shape: [2, 3], kind: "positive" }], attrs: {} },

@@ -1,3 +1,4 @@
+import { unarySteps } from "../steps/elementwise.js";
 import { unaryMap } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
 
@@ -8,6 +9,7 @@ export const exp: Op<1> = defineOp({
   infer: ([x]) => x,
   gradient: ({ f, dy, y }) => [f.mul(dy, y)],
   lower: ({ emit, inputs }) => emit.node("Exp", inputs),
+  steps: ({ emit, inputs: [x] }) => unarySteps(emit, "exp", x),
   evaluate: ([x]) => unaryMap(x, (v) => Math.exp(v)),
   samples: [{ inputs: [{ shape: [3, 4] }], attrs: {} }],
 });

@@ -1,3 +1,4 @@
+import { isHalf, rowsOf, widthOf } from "../steps/cells.js";
 import { ndArray } from "../graph/nd-array.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 
@@ -17,6 +18,15 @@ export const gather: Op<2> = defineOp({
   },
   gradient: ({ f, dy, inputs: [x, index] }) => [() => f.scatterRows(dy, index, x), undefined],
   lower: ({ emit, inputs }) => emit.node("Gather", inputs, { attributes: { axis: 0 } }),
+  steps({ emit, inputs: [x, index], dims }) {
+    const y = emit.cells(dims);
+    const [width, units] = [widthOf(x), rowsOf(y)];
+    const words = [x.address, x.stride, index.address, y.address, width];
+    const rest = { reads: [x, index], writes: [y], units, cost: width / 4 };
+    if (isHalf(x)) emit.step("gatherHalf", { ...rest, words: [...words, Number(x.dtype === "bfloat16")] });
+    else emit.step("gather", { ...rest, words });
+    return y;
+  },
   evaluate([x, index]) {
     const width = x.dims[1]!;
     const y = ndArray([...index.dims, width]);

@@ -1,3 +1,4 @@
+import { unarySteps } from "../steps/elementwise.js";
 import { erf } from "../base/erf.js";
 import { unaryMap } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
@@ -29,6 +30,8 @@ export const gelu: Op<1, { readonly approximate: "none" | "tanh" }> = defineOp({
   },
   lower: ({ emit, inputs, attrs }) =>
     emit.node("Gelu", inputs, { attributes: { approximate: attrs.approximate } }),
+  steps: ({ emit, inputs: [x], attrs: { approximate } }) =>
+    unarySteps(emit, approximate === "tanh" ? "geluTanh" : "gelu", x),
   evaluate: ([x], { approximate }) =>
     unaryMap(x, (v) =>
       approximate === "none"

@@ -29,6 +29,7 @@ import { neg } from "./neg.js";
 import { offset } from "./offset.js";
 import { packedInt8Matmul } from "./packed-int8-matmul.js";
 import { packedMatmul } from "./packed-matmul.js";
+import { packedOffsetMatmul } from "./packed-offset-matmul.js";
 import { pad } from "./pad.js";
 import { reciprocal } from "./reciprocal.js";
 import { relu } from "./relu.js";
@@ -84,6 +85,7 @@ export const ops = {
   offset,
   packedInt8Matmul,
   packedMatmul,
+  packedOffsetMatmul,
   pad,
   reciprocal,
   relu,

@@ -1,3 +1,4 @@
+import { normSteps } from "../steps/norms.js";
 import { ndArray, rowsOf } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
 
@@ -28,6 +29,7 @@ export const layerNorm: Op<3, { readonly epsilon: number }> = defineOp({
   },
   lower: ({ emit, inputs, attrs: { epsilon } }) =>
     emit.node("LayerNormalization", inputs, { attributes: { axis: -1, epsilon: { float: epsilon } } }),
+  steps: ({ emit, inputs, attrs: { epsilon } }) => normSteps(emit, inputs, epsilon),
   evaluate([x, weight, bias], { epsilon }) {
     const y = ndArray(x.dims, x.data.slice());
     for (const row of rowsOf(y)) {

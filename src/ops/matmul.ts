@@ -1,3 +1,5 @@
+import { NoSteps } from "../steps/emitter.js";
+import { denseSteps } from "../steps/products.js";
 import { broadcastShapes } from "../graph/broadcast.js";
 import {
   broadcastDims,
@@ -69,6 +71,10 @@ export const matmul: Op<2, MatmulAttrs> = defineOp({
       side(b, types[1].shape.length, transposeB),
     ]);
     return alpha === 1 ? y : emit.node("Mul", [y, emit.constant(type.dtype, [], [alpha])]);
+  },
+  steps({ emit, inputs, attrs: { transposeA = false, transposeB = false, alpha = 1 } }) {
+    if (transposeA) throw new NoSteps("the left side is turned");
+    return denseSteps(emit, inputs, { turned: transposeB, alpha });
   },
   evaluate([a, b], { transposeA = false, transposeB = false, alpha = 1 }): NdArray {
     const [m, k] = flip(a.dims.slice(-2), transposeA) as [number, number];

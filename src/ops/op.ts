@@ -3,6 +3,8 @@ import type { NdArray } from "../graph/nd-array.js";
 import { type DType, formatShape, type TensorType } from "../base/tensor-type.js";
 import { nodeValue, type Value } from "../graph/value.js";
 import type { Emitter } from "../onnx/emitter.js";
+import type { Cells } from "../steps/cells.js";
+import type { StepEmitter } from "../steps/emitter.js";
 import type * as Ops from "./index.js";
 
 /** The op table that gradient rules receive, so that they sit beside their op without import cycles. */
@@ -31,6 +33,14 @@ export interface LowerContext<N extends number, A> {
   readonly types: Tuple<N, TensorType>;
   readonly attrs: A;
   readonly type: TensorType;
+}
+
+/** What steps of an op are made with: where its inputs are, and the sizes of its result. */
+export interface StepContext<N extends number, A> {
+  readonly emit: StepEmitter;
+  readonly inputs: Tuple<N, Cells>;
+  readonly dims: readonly number[];
+  readonly attrs: A;
 }
 
 /** A made-up tensor for tests: its shape, and what its elements are. */
@@ -63,6 +73,11 @@ export interface OpDefinition<N extends number, A> {
   gradient(context: GradientContext<N, A>): readonly (Value | undefined | (() => Value))[];
   /** Emits ONNX nodes and returns the name of the result, followed by the names of what else the node computes. */
   lower(context: LowerContext<N, A>): string | readonly string[];
+  /**
+   * Adds its steps for a few rows, which run without the runtime, and says where the result will be. Graphs with an op without steps, or
+   * with one that throws `NoSteps`, are left to the runtime.
+   */
+  steps?(context: StepContext<N, A>): Cells;
   /** Plain float64 reference, for tests and nothing else. */
   evaluate(inputs: Tuple<N, NdArray>, attrs: A): NdArray;
   readonly samples: readonly Sample<NoInfer<A>>[];

@@ -1,3 +1,4 @@
+import { blockSteps } from "../steps/products.js";
 import { ndArray } from "../graph/nd-array.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
 import { packedSizes, unpack } from "./unpack.js";
@@ -29,6 +30,7 @@ export const packedMatmul: Op<3> = defineOp({
       attributes: { K: blocks * blockSize, N: rows as number, bits: 4, block_size: blockSize },
     });
   },
+  steps: ({ emit, inputs }) => blockSteps(emit, inputs, 4),
   evaluate([x, codes, scales]) {
     const w = unpack.definition.evaluate([codes, scales], {});
     const [rows, width] = x.dims as [number, number];

@@ -1,3 +1,4 @@
+import { unarySteps } from "../steps/elementwise.js";
 import { unaryMap } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
 
@@ -8,6 +9,7 @@ export const relu: Op<1> = defineOp({
   infer: ([x]) => x,
   gradient: ({ f, dy, inputs: [x] }) => [f.mul(dy, f.step(x))],
   lower: ({ emit, inputs }) => emit.node("Relu", inputs),
+  steps: ({ emit, inputs: [x] }) => unarySteps(emit, "relu", x),
   evaluate: ([x]) => unaryMap(x, (v) => Math.max(v, 0)),
   samples: [{ inputs: [{ shape: [3, 5] }], attrs: {} }],
 });

@@ -33,6 +33,10 @@ export const reshape: Op<1, { readonly shape: readonly Dim[] }> = defineOp({
   gradient: ({ f, dy, inputs: [x] }) => [f.reshape(dy, { shape: x.type.shape })],
   lower: ({ emit, inputs: [x], types: [from], attrs: { shape } }) =>
     emit.node("Reshape", [x, emit.constant("int64", [shape.length], targetSizes(from, shape))]),
+  steps({ emit, inputs: [x], dims }) {
+    const dense = emit.dense(x);
+    return { ...dense, dims, stride: dims.at(-1) ?? 1 };
+  },
   evaluate: ([x], { shape }) => ({ dims: shape as readonly number[], data: x.data }),
   samples: [{ inputs: [{ shape: [2, 6] }], attrs: { shape: [2, 3, 2] } }],
 });

@@ -1,3 +1,4 @@
+import { normSteps } from "../steps/norms.js";
 import { ndArray, rowsOf } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
 
@@ -30,6 +31,7 @@ export const rmsNorm: Op<2, { readonly epsilon: number }> = defineOp({
     emit.node("SimplifiedLayerNormalization", inputs, {
       attributes: { axis: -1, epsilon: { float: epsilon } },
     }),
+  steps: ({ emit, inputs, attrs: { epsilon } }) => normSteps(emit, inputs, epsilon),
   evaluate([x, weight], { epsilon }) {
     const y = ndArray(x.dims, x.data.slice());
     for (const row of rowsOf(y)) {

@@ -1,3 +1,4 @@
+import { rotarySteps } from "../steps/attention.js";
 import { ndArray } from "../graph/nd-array.js";
 import type { Dim } from "../base/tensor-type.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
@@ -40,6 +41,7 @@ export const rotary: Op<4, { readonly heads: number }> = defineOp({
     );
     return emit.node("Squeeze", [y, emit.constant("int64", [1], [0])]);
   },
+  steps: ({ emit, inputs, attrs: { heads } }) => rotarySteps(emit, inputs, heads),
   evaluate([x, cos, sin, positions], { heads }) {
     const half = cos.dims[1]!;
     const y = ndArray(x.dims);

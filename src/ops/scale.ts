@@ -1,3 +1,4 @@
+import { unarySteps } from "../steps/elementwise.js";
 import { unaryMap } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
 
@@ -9,6 +10,7 @@ export const scale: Op<1, { readonly by: number }> = defineOp({
   gradient: ({ f, dy, attrs }) => [f.scale(dy, attrs)],
   lower: ({ emit, inputs: [x], type, attrs }) =>
     emit.node("Mul", [x, emit.constant(type.dtype, [], [attrs.by])]),
+  steps: ({ emit, inputs: [x], attrs: { by } }) => unarySteps(emit, "scale", x, by),
   evaluate: ([x], { by }) => unaryMap(x, (v) => by * v),
   samples: [{ inputs: [{ shape: [2, 3] }], attrs: { by: -1.5 } }],
 });

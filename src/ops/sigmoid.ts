@@ -1,3 +1,4 @@
+import { unarySteps } from "../steps/elementwise.js";
 import { unaryMap } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
 
@@ -8,6 +9,7 @@ export const sigmoid: Op<1> = defineOp({
   infer: ([x]) => x,
   gradient: ({ f, dy, y }) => [f.mul(dy, f.sub(y, f.mul(y, y)))],
   lower: ({ emit, inputs }) => emit.node("Sigmoid", inputs),
+  steps: ({ emit, inputs: [x] }) => unarySteps(emit, "sigmoid", x),
   evaluate: ([x]) => unaryMap(x, (v) => 1 / (1 + Math.exp(-v))),
   samples: [{ inputs: [{ shape: [3, 4] }], attrs: {} }],
 });

@@ -1,3 +1,4 @@
+import { unarySteps } from "../steps/elementwise.js";
 import { unaryMap } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
 
@@ -17,6 +18,7 @@ export const silu: Op<1> = defineOp({
   },
   lower: ({ emit, inputs }) =>
     emit.node("QuickGelu", inputs, { domain: "com.microsoft", attributes: { alpha: { float: 1 } } }),
+  steps: ({ emit, inputs: [x] }) => unarySteps(emit, "silu", x),
   evaluate: ([x]) => unaryMap(x, (v) => v / (1 + Math.exp(-v))),
   float32Only: true,
   samples: [{ inputs: [{ shape: [3, 5] }], attrs: {} }],

@@ -1,3 +1,5 @@
+import { NoSteps } from "../steps/emitter.js";
+import { BYTES_PER_ELEMENT } from "../base/tensor-type.js";
 import { resolveAxis } from "../graph/broadcast.js";
 import { sizeOf } from "../graph/nd-array.js";
 import { defineOp, type Op, shapeMismatch } from "./op.js";
@@ -26,6 +28,13 @@ export const slice: Op<1, SliceAttrs> = defineOp({
   },
   lower: ({ emit, inputs: [x], attrs: { axis, start, end } }) =>
     emit.node("Slice", [x, ...[start, end, axis].map((value) => emit.constant("int64", [1], [value]))]),
+  steps({ inputs: [x], dims, attrs: { axis, start } }) {
+    const elements = BYTES_PER_ELEMENT[x.dtype];
+    if (axis === -1 || axis === x.dims.length - 1)
+      return { ...x, dims, address: x.address + start * elements };
+    if (x.dims.length !== 2) throw new NoSteps("a slice of more than two axes");
+    return { ...x, dims, address: x.address + start * x.stride * elements };
+  },
   evaluate([x], { axis, start, end }) {
     const at = axis < 0 ? axis + x.dims.length : axis;
     const inner = sizeOf(x.dims.slice(at + 1));

@@ -1,3 +1,4 @@
+import { binarySteps } from "../steps/elementwise.js";
 import { binaryMap } from "../graph/nd-array.js";
 import { inferBroadcast } from "../graph/infer.js";
 import { defineOp, type Op } from "./op.js";
@@ -9,6 +10,7 @@ export const sub: Op<2> = defineOp({
   infer: (types) => inferBroadcast("sub", types),
   gradient: ({ f, dy }) => [dy, () => f.neg(dy)],
   lower: ({ emit, inputs }) => emit.node("Sub", inputs),
+  steps: ({ emit, inputs, dims }) => binarySteps(emit, "sub", inputs, dims),
   evaluate: ([a, b]) => binaryMap(a, b, (x, y) => x - y),
   samples: [
     { inputs: [{ shape: [2, 3] }, { shape: [2, 3] }], attrs: {} },

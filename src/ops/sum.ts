@@ -1,3 +1,5 @@
+import { NoSteps } from "../steps/emitter.js";
+import { sumSteps } from "../steps/norms.js";
 import { resolveAxis } from "../graph/broadcast.js";
 import { sumToDims } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
@@ -27,6 +29,10 @@ export const sum: Op<1, SumAttrs> = defineOp({
     emit.node("ReduceSum", [x, emit.constant("int64", [1], [attrs.axis])], {
       attributes: { keepdims: Number(attrs.keep ?? false) },
     }),
+  steps({ emit, inputs: [x], dims, attrs: { axis } }) {
+    if (axis !== -1 && axis !== x.dims.length - 1) throw new NoSteps("a sum over rows");
+    return sumSteps(emit, x, dims);
+  },
   evaluate([x], { axis, keep = false }) {
     const at = axis < 0 ? axis + x.dims.length : axis;
     const y = sumToDims(

@@ -1,3 +1,4 @@
+import { unarySteps } from "../steps/elementwise.js";
 import { unaryMap } from "../graph/nd-array.js";
 import { defineOp, type Op } from "./op.js";
 
@@ -9,6 +10,7 @@ export const tanh: Op<1> = defineOp({
   // dx = dy ⊙ (1 − y²)
   gradient: ({ f, dy, y }) => [f.sub(dy, f.mul(dy, f.mul(y, y)))],
   lower: ({ emit, inputs }) => emit.node("Tanh", inputs),
+  steps: ({ emit, inputs: [x] }) => unarySteps(emit, "tanh", x),
   evaluate: ([x]) => unaryMap(x, (v) => Math.tanh(v)),
   samples: [{ inputs: [{ shape: [3, 4] }], attrs: {} }],
 });

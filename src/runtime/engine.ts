@@ -1,4 +1,5 @@
 import type { HostTensor } from "../base/host-tensor.js";
+import type { SharedMemory } from "../steps/web-assembly.js";
 
 /** What an engine can do; lowering reads this and never the engine's name. */
 export interface EngineCapabilities {
@@ -44,11 +45,25 @@ export interface CompileOptions {
   readonly profilePrefix?: string | undefined;
 }
 
+/** Threads that run programs of small steps (`steps/program.ts`) over one memory, without sessions. */
+export interface Crew {
+  readonly threads: number;
+  /** Bytes of weights that may be copied to where they run. */
+  readonly mostBytes: number;
+  /** Sends all threads through a program, whose run it is by number from 1; one program after another. */
+  run(program: number, runs: number): Promise<void>;
+  /** Settles when no thread is in any program: those that came late may still be. */
+  idle(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** Turns ONNX models into sessions. */
 export interface Engine {
   readonly name: string;
   readonly capabilities: EngineCapabilities;
   compile(model: Uint8Array, options?: CompileOptions): Promise<Session>;
+  /** Threads over a memory, where the platform has such; throws where they cannot be started. */
+  openCrew?(memory: SharedMemory): Crew;
   close(): Promise<void>;
 }
 

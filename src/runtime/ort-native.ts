@@ -1,3 +1,4 @@
+import { WorkerCrew } from "./worker-crew.js";
 import { cpus } from "node:os";
 import { koffi } from "../files/native.js";
 import { ONNX_DTYPES } from "../base/tensor-type.js";
@@ -248,6 +249,7 @@ export async function createNativeEngine(options: EngineOptions = {}): Promise<E
         ort.ReleaseSessionOptions(settings);
       }
     },
+    openCrew: (memory) => new WorkerCrew(memory, environment.threads),
     async close(): Promise<void> {
       for (const session of open) await session.close();
       open.clear();

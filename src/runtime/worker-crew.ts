@@ -1,0 +1,109 @@
+import { totalmem } from "node:os";
+import { Worker } from "node:worker_threads";
+import { InternalError } from "../base/errors.js";
+import { KERNEL_CODE } from "../steps/code.js";
+import { type SharedMemory, webAssembly } from "../steps/web-assembly.js";
+import type { Crew } from "./engine.js";
+
+/** What a thread does: its part of every program that it hears of. */
+const THREAD = `
+const { parentPort, workerData: { module, memory } } = require("node:worker_threads");
+const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+parentPort.on("message", ([program, runs]) => {
+  run(program, runs);
+  parentPort.postMessage(0);
+});
+`;
+
+let compiled: object | undefined;
+
+/** The kernels, compiled once a process. */
+const kernels = (): object =>
+  (compiled ??= new webAssembly.Module(Uint8Array.from(Buffer.from(KERNEL_CODE, "base64"))));
+
+/** A thread, and what it was sent and has not answered yet. */
+class Hand {
+  readonly #worker: Worker;
+  readonly #waiting: (readonly [resolve: () => void, reject: (error: Error) => void])[] = [];
+
+  constructor(memory: SharedMemory) {
+    this.#worker = new Worker(THREAD, { eval: true, workerData: { module: kernels(), memory } });
+    this.#worker.on("message", () => {
+      this.#waiting.shift()![0]();
+      if (this.#waiting.length === 0) this.#worker.unref();
+    });
+    this.#worker.on("error", (error: Error) => this.#fail(error));
+    this.#worker.on("exit", () => this.#fail(new InternalError("A thread was stopped at work.")));
+    this.#worker.unref();
+  }
+
+  #fail(error: Error): void {
+    for (const [, reject] of this.#waiting.splice(0)) reject(error);
+  }
+
+  /** Settles when the thread has left the program. */
+  send(program: number, runs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push([resolve, reject]);
+      this.#worker.ref();
+      this.#worker.postMessage([program, runs]);
+    });
+  }
+
+  stop(): Promise<number> {
+    return this.#worker.terminate();
+  }
+}
+
+/** Threads of Node. They sleep between programs, and do not keep the process alive then. */
+export class WorkerCrew implements Crew {
+  /** A quarter of the machine's memory: files stay mapped beside it. */
+  readonly mostBytes = totalmem() / 4;
+  #hands: readonly Hand[] | undefined;
+  /** The last program that was asked for, and the threads that have not left it. */
+  #last: Promise<unknown> = Promise.resolve();
+  #late: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    readonly memory: SharedMemory,
+    readonly threads: number,
+  ) {
+    this.#hands = Array.from({ length: threads }, () => new Hand(memory));
+  }
+
+  run(program: number, runs: number): Promise<void> {
+    const next = this.#last.then(() => this.#send(program, runs));
+    this.#last = next.catch(() => undefined);
+    return next;
+  }
+
+  async #send(program: number, runs: number): Promise<void> {
+    if (this.#hands === undefined)
+      throw new InternalError("A program was given to threads that are closed, or one of which failed.");
+    const parts = this.#hands.map((hand) => hand.send(program, runs));
+    this.#late = Promise.allSettled([this.#late, ...parts]);
+    try {
+      // The first to leave has seen that all is done; one that was held up may come later, and finds nothing to do.
+      await Promise.race(parts);
+    } catch (error) {
+      await this.#stop();
+      throw error;
+    }
+  }
+
+  async idle(): Promise<void> {
+    await this.#last;
+    await this.#late;
+  }
+
+  async #stop(): Promise<void> {
+    const hands = this.#hands ?? [];
+    this.#hands = undefined;
+    await Promise.all(hands.map((hand) => hand.stop()));
+  }
+
+  async close(): Promise<void> {
+    await this.idle();
+    await this.#stop();
+  }
+}

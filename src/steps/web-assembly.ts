@@ -1,0 +1,18 @@
+/** A memory of WebAssembly that threads share. */
+export interface SharedMemory {
+  /** Grows with the memory: an array over an earlier one goes on to show the same bytes. */
+  readonly buffer: SharedArrayBuffer;
+  grow(pages: number): number;
+}
+
+interface WebAssemblyApi {
+  readonly Memory: new (options: {
+    readonly initial: number;
+    readonly maximum: number;
+    readonly shared: true;
+  }) => SharedMemory;
+  readonly Module: new (code: Uint8Array) => object;
+}
+
+/** What is used of WebAssembly, which TypeScript declares for browsers alone. */
+export const { WebAssembly: webAssembly } = globalThis as unknown as { readonly WebAssembly: WebAssemblyApi };
