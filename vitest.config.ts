@@ -1,4 +1,8 @@
+import { execFileSync } from "node:child_process";
 import { defineConfig } from "vitest/config";
+
+// The kernels are compiled before anything is read that needs them.
+execFileSync(process.execPath, ["scripts/build-kernels.mjs"], { stdio: "inherit" });
 
 export default defineConfig({
   test: {

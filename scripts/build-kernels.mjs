@@ -1,11 +1,16 @@
-// Compiles kernels/ to WebAssembly and writes it, as text that bundlers take along, to src/steps/code.ts.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+// Compiles kernels/ to WebAssembly and writes it, as text that bundlers take along, to src/steps/code.ts, unless that is newer than all of it.
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { main as compile } from "assemblyscript/asc";
 
 const root = join(import.meta.dirname, "..");
 const target = join(root, "src/steps/code.ts");
 
+const changed = (path) => statSync(path).mtimeMs;
+const sources = readdirSync(join(root, "kernels")).map((name) => join(root, "kernels", name));
+if (existsSync(target) && [...sources, import.meta.filename].every((path) => changed(path) < changed(target)))
+  process.exit();
+
+const { main: compile } = await import("assemblyscript/asc");
 let binary;
 const { error, stderr } = await compile(
   [
@@ -47,4 +52,6 @@ const text = [
   `export const KERNEL_CODE =\n  ${lines.map((line) => JSON.stringify(line)).join(" +\n  ")};`,
   "",
 ].join("\n");
-if (!existsSync(target) || readFileSync(target, "utf8") !== text) writeFileSync(target, text);
+const partial = `${target}.${process.pid}`;
+writeFileSync(partial, text);
+renameSync(partial, target);
