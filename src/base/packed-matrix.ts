@@ -40,9 +40,9 @@ export function packedParts({ digits, offsets }: PackedMatrix): Map<PackedPart, 
 export interface RawBlocks {
   /** The number of their kind in ggml. */
   readonly kind: number;
-  readonly byteLength: number;
-  /** Puts them row by row, in the order of the rows of the matrix, into so many bytes. */
-  copy(out: Uint8Array): void;
+  readonly bytesPerRow: number;
+  /** Fills memory with those of the rows from here on, in the order of the matrix. */
+  copy(out: Uint8Array, firstRow: number): void;
 }
 
 /** A matrix that a file keeps in blocks. */

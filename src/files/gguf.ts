@@ -151,11 +151,17 @@ export async function openGguf(path: string): Promise<Checkpoint> {
         packing: codes.packing,
         raw: {
           kind: tensor.type,
-          byteLength: length,
-          copy(out) {
-            if (heads === undefined) out.set(file.bytes(tensor.offset, length));
-            else for (let row = 0; row < rows; row += 1) out.set(bytesOf(row), (row * length) / rows);
-            file.forget(tensor.offset, length);
+          bytesPerRow: length / rows,
+          copy(out, firstRow) {
+            const first = tensor.offset + (firstRow * length) / rows;
+            if (heads === undefined) out.set(file.bytes(first, out.length));
+            else
+              for (let at = 0; at < out.length; at += length / rows)
+                out.set(bytesOf(firstRow + (at * rows) / length), at);
+            file.forget(
+              heads === undefined ? first : tensor.offset,
+              heads === undefined ? out.length : length,
+            );
           },
         },
         read() {

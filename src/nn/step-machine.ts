@@ -38,6 +38,9 @@ export function halfWeight(source: Source): Parameter | undefined {
   return half && matrix ? parameter : undefined;
 }
 
+/** Bytes of a file that are unpacked at once: two such pieces are there, one that is read and one that threads unpack. */
+const MOST_RAW = 2 ** 20;
+
 /** Runs small steps of a model: opened when something is generated, closed when training starts. */
 export class StepMachine {
   #open: OpenMachine | undefined;
@@ -169,32 +172,49 @@ export class StepMachine {
     }
   }
 
-  /** The same with the blocks of the file as they stand there, by all threads. */
+  /** The same with the blocks of the file as they stand there, by all threads, some rows after others. */
   async #unpack(parameters: readonly Parameter[], inBytes: boolean): Promise<void> {
-    const { arena, crew } = this.#open!;
-    const emit = new StepEmitter(arena, crew.threads);
     let firstRow = 0;
     for (const { blocks, shape } of parameters) {
       const [rows, width] = shape as [number, number];
-      const { kind, byteLength, copy } = blocks!.raw;
+      const { kind, bytesPerRow, copy } = blocks!.raw;
       const { blockSize } = blocks!.packing;
       const count = width / blockSize;
-      const codes = inBytes
-        ? this.#room(parameters, "byte bytes", [rows, count, blockSize], "uint8")
-        : this.#room(parameters, "codes 0", [rows, count, blockSize / 2], "uint8");
-      const scales = this.#room(parameters, inBytes ? "byte scales" : "scales 0", [rows, count], "float32");
-      const offsets = UNPACKED[kind]!.offsets
-        ? this.#room(parameters, "offsets", [rows, count], "float32")
-        : undefined;
-      const raw = emit.cells([byteLength], "uint8");
-      copy(arena.bytesAt(raw.address, byteLength));
-      unpackStep(emit, { raw: raw.address, rows, firstRow, kind }, { codes, scales, offsets });
+      const tensors = {
+        codes: inBytes
+          ? this.#room(parameters, "byte bytes", [rows, count, blockSize], "uint8")
+          : this.#room(parameters, "codes 0", [rows, count, blockSize / 2], "uint8"),
+        scales: this.#room(parameters, inBytes ? "byte scales" : "scales 0", [rows, count], "float32"),
+        offsets: UNPACKED[kind]!.offsets
+          ? this.#room(parameters, "offsets", [rows, count], "float32")
+          : undefined,
+      };
+      const piece = Math.max(1, Math.floor(MOST_RAW / bytesPerRow));
+      for (let row = 0; row < rows; row += piece) {
+        const part = { rows: Math.min(piece, rows - row), firstRow: firstRow + row, kind };
+        await this.#unpackRows(part.rows * bytesPerRow, (out) => copy(out, row), part, tensors);
+      }
       firstRow += rows;
     }
+  }
+
+  async #unpackRows(
+    bytes: number,
+    fill: (out: Uint8Array) => void,
+    part: Omit<Parameters<typeof unpackStep>[1], "raw">,
+    tensors: Parameters<typeof unpackStep>[2],
+  ): Promise<void> {
+    const { arena, crew } = this.#open!;
+    const raw = arena.allocate(MOST_RAW > bytes ? MOST_RAW : bytes);
+    if (raw === undefined) throw new NoSteps("no memory");
+    fill(arena.bytesAt(raw, bytes));
+    const emit = new StepEmitter(arena, crew.threads);
+    unpackStep(emit, { raw, ...part }, tensors);
     const program = new StepProgram(emit);
     await crew.run(program.address, 1);
     await crew.idle();
     program.release();
+    arena.free(raw);
   }
 
   /** Gives the memory up once nothing runs over it. */
