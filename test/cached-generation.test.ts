@@ -4,6 +4,8 @@ import { asOneGraph, type Continuation, stageByStage } from "../src/auto/continu
 import { AutoModelForCausalLM, type CausalLanguageModel, createEngine, getPeftModel } from "../src/index.js";
 import { CachedPrograms } from "../src/nn/cached-program.js";
 import { Profiler } from "../src/nn/profiler.js";
+import type { Crew } from "../src/runtime/engine.js";
+import type { SharedMemory } from "../src/steps/web-assembly.js";
 import type { TokenBatch } from "../src/nn/stage.js";
 import { expectClose } from "./support/close.js";
 
@@ -175,6 +177,33 @@ describe("small steps over blocks of a file", () => {
     pass.release();
     expect(await written()).not.toContain(STEPS);
   });
+});
+
+test.each([
+  [
+    "no threads can be started",
+    () => {
+      throw new Error("no threads");
+    },
+  ],
+  ["there is too little memory", (crew: Crew) => Object.assign(crew, { mostBytes: 1000 })],
+  [
+    "weights cannot be copied as a whole",
+    (crew: Crew, memory: SharedMemory) => {
+      memory.grow = () => {
+        throw new RangeError("no memory");
+      };
+      return crew;
+    },
+  ],
+] as const)("where %s, the runtime writes", async (_, change) => {
+  const engine = await createEngine();
+  const openCrew = (memory: SharedMemory): Crew => change(engine.openCrew!(memory), memory);
+  await using model = await AutoModelForCausalLM.fromPretrained(fixture("gguf/llama.gguf"), {
+    engine: { ...engine, openCrew },
+  });
+  for (let i = 0; i < 2; i += 1)
+    expect(await graphsOf(model, () => expectSame(model, asOneGraph(model, 1), [3], 5))).not.toContain(STEPS);
 });
 
 test.each(["llama-bfloat16", "llama-float16"])("small steps over weights of 16 bits: %s", async (name) => {

@@ -48,6 +48,8 @@ export class StepMachine {
   #weights = new Map<string, Cells>();
   /** Weights of 16 bits, and what they were copied from. */
   #halves = new Map<Parameter, { readonly tensor: HostTensor; readonly cells: Cells }>();
+  /** Whether weights could not be put there: then nothing is run in steps any more. */
+  #failed = false;
   /** What is being put there. */
   #loading: Promise<unknown> = Promise.resolve();
   readonly #numbers = new Map<Parameter, number>();
@@ -56,6 +58,7 @@ export class StepMachine {
 
   /** The memory and its threads; undefined where the engine has none, or the system no memory or threads to give. */
   open(): OpenMachine | undefined {
+    if (this.#failed) return undefined;
     if (this.#open !== undefined || this.engine.openCrew === undefined) return this.#open;
     try {
       const arena = new Arena();
@@ -91,11 +94,13 @@ export class StepMachine {
    */
   load(sources: readonly Source[]): Promise<void> {
     const next = this.#loading.then(() => this.#load(sources));
-    this.#loading = next.catch(() => undefined);
+    // What came half-way must not be taken for whole.
+    this.#loading = next.catch(() => (this.#failed = true));
     return next;
   }
 
   async #load(sources: readonly Source[]): Promise<void> {
+    if (this.#failed) throw new NoSteps("loading failed before");
     this.#checkSize(sources);
     let before: Promise<void> = Promise.resolve();
     for (const source of sources) {
@@ -106,6 +111,8 @@ export class StepMachine {
       if (this.#weights.has(this.#keyOf(parameters, part))) continue;
       // While threads unpack some, the next ones are read.
       const unpacked = this.#put(parameters, part.startsWith("byte "));
+      // Where both fail, the first error tells.
+      unpacked.catch(() => undefined);
       await before;
       before = unpacked;
     }
@@ -222,6 +229,7 @@ export class StepMachine {
     await this.#loading;
     const open = this.#open;
     this.#open = undefined;
+    this.#failed = false;
     this.#weights = new Map();
     this.#halves = new Map();
     await open?.crew.close();

@@ -15,6 +15,9 @@ parentPort.on("message", ([program, runs]) => {
 });
 `;
 
+/** Threads that still help: what a few of them read fills the way to memory, and phases are short. */
+const MOST_THREADS = 8;
+
 let compiled: object | undefined;
 
 /** The kernels, compiled once a process. */
@@ -27,7 +30,11 @@ class Hand {
   readonly #waiting: (readonly [resolve: () => void, reject: (error: Error) => void])[] = [];
 
   constructor(memory: SharedMemory) {
-    this.#worker = new Worker(THREAD, { eval: true, workerData: { module: kernels(), memory } });
+    this.#worker = new Worker(THREAD, {
+      eval: true,
+      workerData: { module: kernels(), memory },
+      execArgv: [],
+    });
     this.#worker.on("message", () => {
       this.#waiting.shift()![0]();
       if (this.#waiting.length === 0) this.#worker.unref();
@@ -57,8 +64,9 @@ class Hand {
 
 /** Threads of Node. They sleep between programs, and do not keep the process alive then. */
 export class WorkerCrew implements Crew {
-  /** A quarter of the machine's memory: files stay mapped beside it. */
-  readonly mostBytes = totalmem() / 4;
+  /** A quarter of the memory that the process may have: files stay mapped beside it. */
+  readonly mostBytes = Math.min(totalmem(), process.constrainedMemory() || Infinity) / 4;
+  readonly threads: number;
   #hands: readonly Hand[] | undefined;
   /** The last program that was asked for, and the threads that have not left it. */
   #last: Promise<unknown> = Promise.resolve();
@@ -66,9 +74,10 @@ export class WorkerCrew implements Crew {
 
   constructor(
     readonly memory: SharedMemory,
-    readonly threads: number,
+    threads: number,
   ) {
-    this.#hands = Array.from({ length: threads }, () => new Hand(memory));
+    this.threads = Math.min(threads, MOST_THREADS);
+    this.#hands = Array.from({ length: this.threads }, () => new Hand(memory));
   }
 
   run(program: number, runs: number): Promise<void> {
@@ -81,7 +90,7 @@ export class WorkerCrew implements Crew {
     if (this.#hands === undefined)
       throw new InternalError("A program was given to threads that are closed, or one of which failed.");
     const parts = this.#hands.map((hand) => hand.send(program, runs));
-    this.#late = Promise.allSettled([this.#late, ...parts]);
+    this.#late = Promise.allSettled([this.#late, ...parts]).then(() => undefined);
     try {
       // The first to leave has seen that all is done; one that was held up may come later, and finds nothing to do.
       await Promise.race(parts);
