@@ -130,7 +130,11 @@ export class CachedRun {
       const stale = made?.segment !== segment || made.cache !== first || made.run?.fits(tensors) === false;
       if (stale) {
         await made?.run?.release();
-        this.#steps = { segment, cache: first, run: await StepRun.make(runner, segment, tensors, rows) };
+        this.#steps = {
+          segment,
+          cache: first,
+          run: await StepRun.make(runner, segment, tensors, step.cache),
+        };
       }
       await this.#steps!.run?.scores(step.virtual.batch.tokens, tensors, scores);
       return this.#steps!.run !== undefined;

@@ -53,19 +53,23 @@ export class StepRun {
   }
 
   /**
-   * Steps for as many rows as the tensors are for; undefined where something in the graph has none.
+   * Steps for a token in each row of a cache; undefined where something in the graph has none.
    *
-   * @param tensors - of the batch and the cache, which is in the memory of the machine
+   * @param tensors - of the batch and the cache
+   * @param cache - keys and values, layer by layer; steps run over them only in the memory of the machine
    */
   static async make(
     runner: Runner,
     segment: CachedSegment,
     tensors: Readonly<Record<string, HostTensor>>,
-    rows: number,
+    cache: readonly HostTensor[],
   ): Promise<StepRun | undefined> {
     const machine = runner.steps.open();
     if (machine === undefined) return undefined;
     const { arena, crew } = machine;
+    // What is written into a copy would be missing where the runtime reads.
+    if (cache.some(({ data }) => arena.addressOf(data) === undefined)) return undefined;
+    const rows = cache[0]!.dims[0]!;
     const emit = new StepEmitter(arena, crew.threads);
     try {
       await runner.steps.load(segment.bound.sources);
