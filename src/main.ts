@@ -13,6 +13,9 @@ function exitCode(error: unknown): number {
   return error instanceof PeftError ? 2 : 1;
 }
 
+/** The exit code of a command that Ctrl-C has ended. */
+const INTERRUPTED = 130;
+
 function report(error: unknown, debug: boolean): void {
   if (error instanceof PeftError && !debug) process.stderr.write(`${error.message}\n`);
   else if (error instanceof Error) {
@@ -63,7 +66,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   const terminal = processTerminal();
   const controller = new AbortController();
   const interrupt = (): void => {
-    if (controller.signal.aborted) process.exit(130);
+    if (controller.signal.aborted) process.exit(INTERRUPTED);
     controller.abort(new DOMException("Interrupted", "AbortError"));
   };
   process.on("SIGINT", interrupt);
@@ -104,6 +107,10 @@ export async function main(argv: readonly string[]): Promise<number> {
       const fault = usageError(error, rest, program);
       report(fault, false);
       return 2;
+    }
+    if (error === controller.signal.reason) {
+      process.stderr.write("Interrupted\n");
+      return INTERRUPTED;
     }
     report(error, debug);
     return exitCode(error);

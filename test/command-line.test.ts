@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
   cpSync,
@@ -361,6 +361,18 @@ test("a loss that is not finite keeps the last good adapter and ends with 1", ()
   expect(code).toBe(1);
   expect(err).toContain("Training stopped");
   expect(existsSync(at("wild/adapter_model.safetensors"))).toBe(true);
+});
+
+test("lines that come while an answer is written are asked one after another", () => {
+  const args = [bin, "generate", "model", "--max-new-tokens", "3"];
+  const chat = (input: string) => spawnSync("node", args, { encoding: "utf8", cwd: folder, input });
+  const [one, both] = [chat("q1\n"), chat("q1\nq2\n")];
+  expect(both.status).toBe(0);
+  expect(both.stderr.split("> ")).toHaveLength(4);
+  expect(both.stdout.startsWith(one.stdout)).toBe(true);
+  expect(both.stdout.length).toBeGreaterThan(one.stdout.length);
+  // An empty line ends it.
+  expect(chat("q1\n\nq2\n").stdout).toBe(one.stdout);
 });
 
 test("a reader of the output that goes away, as head does, is no error", async () => {

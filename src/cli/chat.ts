@@ -1,4 +1,4 @@
-import { createInterface } from "node:readline/promises";
+import { createInterface } from "node:readline";
 import type { LanguageModel } from "../auto/language-model.js";
 import { generateTokens, type Generated, type GenerationOptions } from "../auto/generate.js";
 import { ConfigError } from "../base/errors.js";
@@ -42,24 +42,25 @@ export async function chat(
   options: GenerationOptions,
   terminal: Terminal,
 ): Promise<void> {
-  const input = createInterface({ input: process.stdin, output: process.stderr });
+  const { signal } = options;
+  const input = createInterface({ input: process.stdin, output: process.stderr, prompt: "> ", signal });
+  // A terminal that is edited on tells of Ctrl-C here alone.
+  input.on("SIGINT", () => process.emit("SIGINT"));
   const messages: Message[] = [];
   terminal.note(`Chat with ${model.name}. An empty line ends it.`);
+  input.prompt();
   try {
-    for (;;) {
-      const content = await input.question(
-        "> ",
-        options.signal === undefined ? {} : { signal: options.signal },
-      );
+    // Lines that come while an answer is written wait for their turn.
+    for await (const content of input) {
       if (content.trim() === "") break;
       messages.push({ role: "user", content });
       const answer = await streamAnswer(model, promptTokens(model, messages, false), options, terminal);
       terminal.line();
       messages.push({ role: "assistant", content: answer.text });
+      input.prompt();
     }
   } catch (error) {
-    const { name, code } = error as NodeJS.ErrnoException;
-    if (name !== "AbortError" && code !== "ERR_USE_AFTER_CLOSE") throw error;
+    if ((error as Error).name !== "AbortError") throw error;
   } finally {
     input.close();
   }
