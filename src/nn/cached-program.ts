@@ -195,18 +195,21 @@ export interface CachedOptions {
 const STEP_PRODUCTS: Products = { packed: true, steps: true };
 
 /**
- * All of a model as one graph that small steps are made from; undefined where it cannot be run this way, or has no weights in blocks and, in float32
+ * All of a model as one graph that small steps are made from; undefined where its program has no weights in blocks and, in float32
  * arithmetic, none of 16 bits: from float32 weights both ways read the same.
  */
-export function stepGraph(runner: Runner, head: LanguageHead): CachedSegment | undefined {
-  if (runner.engine.openCrew === undefined) return undefined;
-  const options = { segmentBytes: Infinity, products: STEP_PRODUCTS, headProducts: STEP_PRODUCTS };
-  const segment = cachedProgram(runner, head, options)?.segments[0];
+function stepGraph(
+  runner: Runner,
+  head: LanguageHead,
+  { segments }: CachedProgram,
+): CachedSegment | undefined {
   const halves = runner.options.arithmetic !== "int8";
-  const gains = segment?.bound.sources.some(
-    (source) => source.kind === "packed" || (halves && halfWeight(source) !== undefined),
+  const gains = segments.some(({ bound }) =>
+    bound.sources.some((source) => source.kind === "packed" || (halves && halfWeight(source) !== undefined)),
   );
-  return gains === true ? segment : undefined;
+  if (!gains || runner.engine.openCrew === undefined) return undefined;
+  const options = { segmentBytes: Infinity, products: STEP_PRODUCTS, headProducts: STEP_PRODUCTS };
+  return cachedProgram(runner, head, options)?.segments[0];
 }
 
 /**
@@ -277,8 +280,10 @@ export class CachedPrograms {
 
   /** The model as it is now as one graph for small steps; undefined where the runtime has to do. */
   get steps(): CachedSegment | undefined {
-    if (this.runner.products.packed !== true || this.options.inSteps === false) return undefined;
-    this.#steps ??= { segment: stepGraph(this.runner, this.head) };
+    const { current } = this;
+    if (current === undefined || this.runner.products.packed !== true || this.options.inSteps === false)
+      return undefined;
+    this.#steps ??= { segment: stepGraph(this.runner, this.head, current) };
     return this.#steps.segment;
   }
 }

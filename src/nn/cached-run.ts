@@ -75,11 +75,14 @@ export class CachedRun {
     const counts = cache.lengths.map((_, row) => rowOffsets[row + 1]! - rowOffsets[row]!);
     cache.reserve(cache.lengths.reduce((most, length, row) => Math.max(most, length + counts[row]!), 0));
     const scores = zeros("float32", [counts.length, vocabularySize]);
-    const run = (step: Step, out: HostTensor): Promise<void> =>
-      runner.during(() => this.#run(program, step, out, options));
+    const { layers } = program;
+    const run = (step: Step, out: HostTensor, tensors = this.#tensors(layers, step)): Promise<void> =>
+      runner.during(() => this.#run(program, step, tensors, out, options));
     if (counts.every((count) => count === 1)) {
       const step = { virtual, tokens: 1, past: cache.lengths, cache: cache.all };
-      if (!(await this.#inSteps(program, step, scores.data as Float32Array))) await run(step, scores);
+      const tensors = this.#tensors(layers, step);
+      if (!(await this.#inSteps(step, tensors, scores.data as Float32Array)))
+        await run(step, scores, tensors);
       for (const row of counts.keys()) cache.lengths[row]! += 1;
       return scores.data as Float32Array;
     }
@@ -117,13 +120,16 @@ export class CachedRun {
   }
 
   /** Scores of a token a row by small steps; false where the runtime has to compute them. */
-  async #inSteps({ layers }: CachedProgram, step: Step, scores: Float32Array): Promise<boolean> {
+  async #inSteps(
+    step: Step,
+    tensors: Readonly<Record<string, HostTensor>>,
+    scores: Float32Array,
+  ): Promise<boolean> {
     const { runner } = this;
     const rows = step.past.length;
     const segment =
       rows <= MOST_STEP_ROWS[runner.options.arithmetic ?? "float32"] ? this.segment() : undefined;
     if (segment === undefined) return false;
-    const tensors = this.#tensors(layers, step);
     return runner.during(async () => {
       const [first] = step.cache as [HostTensor];
       const made = this.#steps;
@@ -172,14 +178,14 @@ export class CachedRun {
   }
 
   async #run(
-    { segments, layers }: CachedProgram,
+    { segments }: CachedProgram,
     step: Step,
+    tensors: Readonly<Record<string, HostTensor>>,
     scores: HostTensor,
     options: RunOptions,
   ): Promise<void> {
     const { virtual } = step;
     const count = virtual.batch.tokens.length;
-    const tensors = this.#tensors(layers, step);
     let streams = new Map<string, HostTensor>();
     const resolve: Resolve = (source) => {
       if (source.kind === "rows") {
