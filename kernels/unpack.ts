@@ -24,7 +24,7 @@ function nibbleRow(step: usize, row: i32, hasOffsets: bool): void {
   const place = row + whole(step, 1);
   const lane = place % ROWS;
   let raw = pointer(step, 0) + <usize>row * <usize>blocks * bytes;
-  let codes = pointer(step, 4) + ((<usize>((place - lane) * blocks * 4 + (lane >> 2) * 4 + (lane & 3))) << 2);
+  let codes = pointer(step, 4) + ((<usize>((place - lane) * blocks * 4 + lane)) << 2);
   const first = (<usize>((place - lane) * blocks + lane)) << 2;
   let scales = pointer(step, 5) + first;
   let offsets = pointer(step, 6) + first;

@@ -1,8 +1,13 @@
-import type { Dim } from "../base/tensor-type.js";
+import type { Dim, TensorType } from "../base/tensor-type.js";
 import { type Graph, type Node, topologicalOrder } from "../graph/value.js";
 
 /** Sizes of the named dimensions of one run. */
 export type Sizes = ReadonlyMap<string, number>;
+
+/** Takes down the sizes that the named dimensions of a type have in a run. */
+export function noteSizes(sizes: Map<string, number>, { shape }: TensorType, dims: readonly number[]): void {
+  for (const [axis, dim] of shape.entries()) if (typeof dim === "string") sizes.set(dim, dims[axis]!);
+}
 
 /** A dimension of this run; `N·4` is four times N. Undefined where a name is not known. */
 function sizeOf(dim: Dim, sizes: Sizes): number | undefined {

@@ -4,6 +4,7 @@ import { packedParts } from "../base/packed-matrix.js";
 import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
 import { type HostTensor, hostTensor, joinedRows } from "../base/host-tensor.js";
+import { noteSizes } from "./flops.js";
 import type { LentWeights } from "./lent-weights.js";
 import type { Parameter } from "./parameter.js";
 import type { GraphConstants, SessionCache } from "./session-cache.js";
@@ -16,10 +17,7 @@ export type Resolve = (source: Exclude<Source, { kind: "parameter" | "packed" | 
 export function symbolSizes(bound: BoundGraph): Map<string, number> {
   const sizes = new Map<string, number>();
   for (const source of bound.sources) {
-    if (source.kind !== "parameter") continue;
-    for (const [axis, dim] of source.parameter.type.shape.entries()) {
-      if (typeof dim === "string") sizes.set(dim, source.parameter.shape[axis]!);
-    }
+    if (source.kind === "parameter") noteSizes(sizes, source.parameter.type, source.parameter.shape);
   }
   return sizes;
 }

@@ -2,7 +2,7 @@ import type { HostTensor } from "../base/host-tensor.js";
 import type { Graph, Value } from "../graph/value.js";
 import { lowerGraph } from "../onnx/lower.js";
 import type { Engine, Session } from "../runtime/engine.js";
-import { matmulFlops } from "./flops.js";
+import { matmulFlops, noteSizes } from "./flops.js";
 import type { Profiler } from "./profiler.js";
 
 function hash(bytes: Uint8Array): number {
@@ -95,10 +95,7 @@ export class SessionCache {
         const start = performance.now();
         await session.run(inputs, outputs, options);
         const sizes = new Map<string, number>();
-        for (const [i, { type }] of graph.inputs.entries()) {
-          for (const [axis, dim] of type.shape.entries())
-            if (typeof dim === "string") sizes.set(dim, inputs[i]!.dims[axis]!);
-        }
+        for (const [i, { type }] of graph.inputs.entries()) noteSizes(sizes, type, inputs[i]!.dims);
         const bytes = constantBytes + byteLength(inputs) + byteLength(outputs);
         profiler.record(graph.name, start, flops(sizes), bytes);
       },

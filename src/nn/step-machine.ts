@@ -27,6 +27,9 @@ function kindOf(part: string): BlockTensor {
   return part.startsWith("codes ") ? "nibbles" : "numbers";
 }
 
+const rowsOfAll = (parameters: readonly Parameter[]): number =>
+  parameters.reduce((sum, { shape }) => sum + shape[0]!, 0);
+
 /** The frozen matrix of 16 bits that a source is, which kernels read as it is; undefined of any other. */
 export function halfWeight(source: Source): Parameter | undefined {
   if (source.kind !== "parameter") return undefined;
@@ -149,7 +152,7 @@ export class StepMachine {
     const key = this.#keyOf(parameters, part);
     const known = this.#weights.get(key);
     if (known !== undefined) return known;
-    const rows = parameters.reduce((sum, { shape }) => sum + shape[0]!, 0);
+    const rows = rowsOfAll(parameters);
     const perRow = dims.slice(1).reduce((a, b) => a * b, BYTES_PER_ELEMENT[dtype]);
     const address = this.#open!.arena.allocate(filledRows(rows) * perRow);
     if (address === undefined) throw new NoSteps("no memory");
@@ -171,8 +174,7 @@ export class StepMachine {
         : packedParts(blocks.read());
       for (const [part, { data, dims, dtype }] of parts) {
         const { address } = this.#room(parameters, part, dims, dtype);
-        const rows = parameters.reduce((sum, { shape }) => sum + shape[0]!, 0);
-        const size = (filledRows(rows) * data.byteLength) / dims[0]!;
+        const size = (filledRows(rowsOfAll(parameters)) * data.byteLength) / dims[0]!;
         arrange(kindOf(part), data, dims[0]!, before, arena.bytesAt(address, size));
       }
       before += parameter.shape[0]!;
@@ -212,7 +214,7 @@ export class StepMachine {
     tensors: Parameters<typeof unpackStep>[2],
   ): Promise<void> {
     const { arena, crew } = this.#open!;
-    const raw = arena.allocate(MOST_RAW > bytes ? MOST_RAW : bytes);
+    const raw = arena.allocate(Math.max(MOST_RAW, bytes));
     if (raw === undefined) throw new NoSteps("no memory");
     fill(arena.bytesAt(raw, bytes));
     const emit = new StepEmitter(arena, crew.threads);

@@ -7,7 +7,7 @@ import { emitGraph } from "../steps/emit-graph.js";
 import { NoSteps, StepEmitter } from "../steps/emitter.js";
 import { StepProgram } from "../steps/program.js";
 import type { CachedSegment } from "./cached-program.js";
-import { matmulFlops, type Sizes } from "./flops.js";
+import { matmulFlops, noteSizes, type Sizes } from "./flops.js";
 import { resolveDims, symbolSizes } from "./graph-runner.js";
 import type { Runner } from "./runner.js";
 import { halfWeight, type OpenMachine } from "./step-machine.js";
@@ -140,10 +140,7 @@ function sizesOf(
   const sizes = symbolSizes(bound);
   sizes.set(TOKENS, rows).set(ROWS, rows);
   for (const [i, source] of bound.sources.entries()) {
-    if (source.kind !== "batch") continue;
-    const { shape } = bound.graph.inputs[i]!.type;
-    for (const [axis, dim] of shape.entries())
-      if (typeof dim === "string") sizes.set(dim, tensors[source.name]!.dims[axis]!);
+    if (source.kind === "batch") noteSizes(sizes, bound.graph.inputs[i]!.type, tensors[source.name]!.dims);
   }
   return sizes;
 }
