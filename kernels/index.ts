@@ -1,6 +1,8 @@
 // Compiled to WebAssembly by scripts/build-kernels.mjs. Programs are written by src/steps.
 import { append, attend, rotate } from "./attention";
 import { blocks } from "./blocks";
+import { codesAsStored, codesTurned, magnitudes } from "./codes";
+import { decode } from "./decode";
 import { binary, copy, gather, unary } from "./elementwise";
 import { denseHalf, gatherHalf } from "./halves";
 import { norm, sums } from "./norms";
@@ -48,8 +50,16 @@ function work(step: usize, from: i32, to: i32): void {
       return denseHalf(step, from, to);
     case 14:
       return gatherHalf(step, from, to);
-    default:
+    case 15:
       return attend(step, from, to);
+    case 16:
+      return decode(step, from, to);
+    case 17:
+      return magnitudes(step, from, to);
+    case 18:
+      return codesAsStored(step, from, to);
+    default:
+      return codesTurned(step, from, to);
   }
 }
 

@@ -40,7 +40,7 @@ export function dot(a: usize, b: usize, width: i32): f32 {
  * Below −87 it stays at e⁻⁸⁷, above 88 at e⁸⁸.
  */
 export function exp(x: v128): v128 {
-  const bounded = f32x4.min(f32x4.max(x, f32x4.splat(-87)), f32x4.splat(88));
+  const bounded = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-87)), f32x4.splat(88));
   const n = f32x4.nearest(f32x4.mul(bounded, f32x4.splat(1.4426950408889634)));
   // ln 2 in two parts, the first of which times n is exact.
   let r = f32x4.sub(bounded, f32x4.mul(n, f32x4.splat(0.693359375)));

@@ -5,7 +5,7 @@ import { interpret } from "../src/graph/interpret.js";
 import { ndArray } from "../src/graph/nd-array.js";
 import { inputValue, type Value } from "../src/graph/value.js";
 import { ops } from "../src/ops/index.js";
-import { toInt8 } from "../src/nn/int8-weights.js";
+import { toInt8 } from "../src/steps/to-int8.js";
 import { largestExactInt8 } from "../src/nn/int8-check.js";
 import {
   AutoModelForCausalLM,

@@ -3,6 +3,7 @@ import { firstFew } from "../base/first-few.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../base/half.js";
 import type { LargeBuffers } from "../base/large-buffer.js";
 import { Slab } from "../base/slab.js";
+import { decodeBlocks, decodesBlocks } from "../steps/decode-blocks.js";
 import { suggest } from "../base/suggest.js";
 import type { Checkpoint } from "../files/checkpoint.js";
 import type { TaskModule } from "../models/model.js";
@@ -33,6 +34,18 @@ export function convertTensor(tensor: HostTensor, dtype: DType): HostTensor {
   const data =
     dtype === "bfloat16" ? float32ToBfloat16(real) : dtype === "float16" ? float32ToFloat16(real) : real;
   return hostTensor(dtype, tensor.dims, data);
+}
+
+/** What decodes a tensor into memory of the caller; undefined where tensors are read in place. */
+function decoderOf(
+  checkpoint: Checkpoint,
+  name: string,
+  shape: readonly number[],
+): ((out: Float32Array) => void) | undefined {
+  if (checkpoint.decode === undefined) return undefined;
+  const raw = checkpoint.packed?.(name)?.raw;
+  if (raw === undefined || !decodesBlocks(raw)) return (out) => checkpoint.decode!(name, out);
+  return (out) => decodeBlocks(raw, shape as [number, number], out);
 }
 
 /** The names under which a parameter may be stored: more than one where the head shares the embedding. */
@@ -128,10 +141,7 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
     }
     const kept = options.dtype === "auto" ? (dtype as DType) : options.dtype;
     const target: DType = kept === "bfloat16" && !options.bfloat16Inputs ? "float32" : kept;
-    const decode =
-      target === "float32" && checkpoint.decode !== undefined
-        ? (out: Float32Array): void => checkpoint.decode!(name, out)
-        : undefined;
+    const decode = target === "float32" ? decoderOf(checkpoint, name, shape) : undefined;
     const load = (): HostTensor => {
       if (decode === undefined) return convertTensor(checkpoint.read(name), target);
       const { buffer, byteOffset } = slab.take(4 * parameter.size);

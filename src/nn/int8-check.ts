@@ -3,7 +3,7 @@ import { inputValue } from "../graph/value.js";
 import { lowerGraph } from "../onnx/lower.js";
 import { ops } from "../ops/index.js";
 import type { Engine } from "../runtime/engine.js";
-import type { LargestInt8 } from "./int8-weights.js";
+import type { LargestInt8 } from "../steps/to-int8.js";
 
 const WIDTH = 64;
 

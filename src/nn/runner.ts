@@ -5,7 +5,8 @@ import { residentBytes } from "../runtime/memory.js";
 import type { ActivationPolicy } from "./activation-policy.js";
 import { AttentionRunner } from "./attention-runner.js";
 import { BufferPool } from "./buffer-pool.js";
-import { Int8Weights, type LargestInt8 } from "./int8-weights.js";
+import type { LargestInt8 } from "../steps/to-int8.js";
+import { Int8Weights } from "./int8-weights.js";
 import type { Observer } from "./observe.js";
 import { OffloadedTensors } from "./offloaded-tensors.js";
 import { type MemoryPlan, planMemory, resting, unlimited } from "./memory-plan.js";
@@ -72,11 +73,12 @@ export class Runner {
   ) {
     this.sessions = new SessionCache(engine);
     this.steps = new StepMachine(engine);
-    this.pool = new BufferPool(largeBuffers(engine.capabilities));
+    const buffers = largeBuffers(engine.capabilities);
+    this.pool = new BufferPool(buffers);
     this.weights = new LentWeights(
       this.pool,
       options.memoryBytes === undefined,
-      new Int8Weights(options.largestInt8 ?? 127),
+      new Int8Weights(options.largestInt8 ?? 127, buffers),
     );
     this.attention = new AttentionRunner(this.sessions, this.pool);
     const folder = options.offloadFolder ?? options.spillFolder;

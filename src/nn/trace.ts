@@ -1,7 +1,8 @@
 import type { TensorType } from "../base/tensor-type.js";
 import { inputValue, type Value, withScope } from "../graph/value.js";
 import { ops } from "../ops/index.js";
-import type { Int8Part, Int8Side } from "./int8-weights.js";
+import type { Int8Side } from "../steps/to-int8.js";
+import type { Int8Part } from "./int8-weights.js";
 import { type Module, ownParameter } from "./module.js";
 import type { BytePart } from "../base/byte-matrix.js";
 import type { PackedPart } from "../base/packed-matrix.js";

@@ -1,8 +1,8 @@
 import { totalmem } from "node:os";
 import { Worker } from "node:worker_threads";
 import { InternalError } from "../base/errors.js";
-import { KERNEL_CODE } from "../steps/code.js";
-import { type SharedMemory, webAssembly } from "../steps/web-assembly.js";
+import { kernelModule } from "../steps/module.js";
+import type { SharedMemory } from "../steps/web-assembly.js";
 import type { Crew } from "./engine.js";
 
 /** What a thread does: its part of every program that it hears of. */
@@ -18,12 +18,6 @@ parentPort.on("message", ([program, runs]) => {
 /** Threads that still help: what a few of them read fills the way to memory, and phases are short. */
 const MOST_THREADS = 8;
 
-let compiled: object | undefined;
-
-/** The kernels, compiled once a process. */
-const kernels = (): object =>
-  (compiled ??= new webAssembly.Module(Uint8Array.from(Buffer.from(KERNEL_CODE, "base64"))));
-
 /** A thread, and what it was sent and has not answered yet. */
 class Hand {
   readonly #worker: Worker;
@@ -32,7 +26,7 @@ class Hand {
   constructor(memory: SharedMemory) {
     this.#worker = new Worker(THREAD, {
       eval: true,
-      workerData: { module: kernels(), memory },
+      workerData: { module: kernelModule(), memory },
       execArgv: [],
     });
     this.#worker.on("message", () => {

@@ -16,6 +16,10 @@ export const KERNELS = [
   "denseHalf",
   "gatherHalf",
   "attend",
+  "decode",
+  "magnitudes",
+  "codesAsStored",
+  "codesTurned",
 ] as const;
 
 export type KernelName = (typeof KERNELS)[number];

@@ -12,6 +12,15 @@ interface WebAssemblyApi {
     readonly shared: true;
   }) => SharedMemory;
   readonly Module: new (code: Uint8Array) => object;
+  readonly Instance: new (
+    module: object,
+    imports: { readonly env: { readonly memory: SharedMemory } },
+  ) => {
+    readonly exports: {
+      /** The part of a thread in the given run of a program. */
+      run(program: number, runs: number): void;
+    };
+  };
 }
 
 /** What is used of WebAssembly, which TypeScript declares for browsers alone. */
