@@ -1,3 +1,4 @@
+import { greatest } from "./lanes";
 import { pointer, whole } from "./step";
 
 /**
@@ -19,10 +20,7 @@ export function magnitudes(step: usize, from: i32, to: i32): void {
       x += 16;
       byColumn += 16;
     }
-    let largest = max<f32>(
-      max<f32>(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1)),
-      max<f32>(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),
-    );
+    let largest = greatest(most);
     for (; c < columns; c++) {
       const size = abs<f32>(load<f32>(x));
       largest = max<f32>(largest, size);

@@ -1,9 +1,6 @@
+import { blockBytes, Q4_1, Q8_0 } from "./block-kinds";
 import { half } from "./lanes";
 import { pointer, whole } from "./step";
-
-/** Kinds of blocks, by their numbers in ggml; the third is Q4_0. */
-const Q4_1 = 3;
-const Q8_0 = 8;
 
 /** Sixteen signed bytes as numbers, each times a scale and a sum added. */
 function sixteen(out: usize, bytes: v128, scale: v128, plus: v128): void {
@@ -26,7 +23,7 @@ function four(out: usize, codes: v128, scale: v128, plus: v128): void {
 export function decode(step: usize, from: i32, to: i32): void {
   const kind = whole(step, 3);
   const blocks = (to - from) * whole(step, 2);
-  const bytes: usize = kind == Q8_0 ? 34 : kind == Q4_1 ? 20 : 18;
+  const bytes = blockBytes(kind);
   const first = <usize>(from * whole(step, 2));
   let raw = pointer(step, 0) + first * bytes;
   let out = pointer(step, 1) + (first << 7);

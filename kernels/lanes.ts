@@ -9,6 +9,12 @@ export function total(v: v128): f32 {
   );
 }
 
+/** The largest of the four. */
+export function greatest(v: v128): f32 {
+  const half = f32x4.max(v, v128.shuffle<f32>(v, v, 2, 3, 0, 1));
+  return max<f32>(f32x4.extract_lane(half, 0), f32x4.extract_lane(half, 1));
+}
+
 /** Σ a b over so many numbers. */
 export function dot(a: usize, b: usize, width: i32): f32 {
   let s0 = f32x4.splat(0);

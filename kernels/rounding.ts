@@ -1,3 +1,4 @@
+import { greatest } from "./lanes";
 import { pointer, whole } from "./step";
 
 /** Largest whole number that numbers become. */
@@ -6,8 +7,7 @@ const LARGEST: f32 = 32767;
 function largest(x: usize, bytes: usize): f32 {
   let most = f32x4.splat(0);
   for (let i: usize = 0; i < bytes; i += 16) most = f32x4.max(most, f32x4.abs(v128.load(x + i)));
-  const half = f32x4.max(most, v128.shuffle<f32>(most, most, 2, 3, 0, 1));
-  return max<f32>(f32x4.extract_lane(half, 0), f32x4.extract_lane(half, 1));
+  return greatest(most);
 }
 
 function whole4(x: usize, factor: v128): v128 {

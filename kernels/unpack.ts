@@ -1,12 +1,9 @@
+import { blockBytes, Q4_1, Q8_0 } from "./block-kinds";
 import { half } from "./lanes";
 import { pointer, whole } from "./step";
 
 /** Rows of W that are next to each other in memory. */
 const ROWS = 8;
-
-/** Kinds of blocks, by their numbers in ggml. */
-const Q4_1 = 3;
-const Q8_0 = 8;
 
 /** Codes 0, 2, 4 and 6 of eight in the lower 16 bits, the others in the upper ones; each is the low half of a byte. */
 function eight(first: u32, second: u32): u32 {
@@ -18,9 +15,10 @@ function eight(first: u32, second: u32): u32 {
 }
 
 /** A row of blocks of two or one numbers of 16 bits and 16 bytes of codes: the first 16 codes in low halves, the others in high halves. */
-function nibbleRow(step: usize, row: i32, hasOffsets: bool): void {
+function nibbleRow(step: usize, row: i32, kind: i32): void {
   const blocks = whole(step, 2);
-  const bytes: usize = hasOffsets ? 20 : 18;
+  const hasOffsets = kind == Q4_1;
+  const bytes = blockBytes(kind);
   const place = row + whole(step, 1);
   const lane = place % ROWS;
   let raw = pointer(step, 0) + <usize>row * <usize>blocks * bytes;
@@ -53,7 +51,7 @@ function byteRow(step: usize, row: i32): void {
   const blocks = whole(step, 2);
   const place = row + whole(step, 1);
   const lane = place % ROWS;
-  let raw = pointer(step, 0) + <usize>row * (<usize>blocks * 34);
+  let raw = pointer(step, 0) + <usize>row * (<usize>blocks * blockBytes(Q8_0));
   let codes = pointer(step, 4) + ((<usize>((place - lane) * blocks * 16 + lane)) << 1);
   let scales = pointer(step, 5) + ((<usize>((place - lane) * blocks + lane)) << 2);
   for (let block = 0; block < blocks; block++) {
@@ -76,5 +74,5 @@ export function unpack(step: usize, from: i32, to: i32): void {
   const kind = whole(step, 3);
   for (let row = from; row < to; row++)
     if (kind == Q8_0) byteRow(step, row);
-    else nibbleRow(step, row, kind == Q4_1);
+    else nibbleRow(step, row, kind);
 }

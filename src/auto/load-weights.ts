@@ -2,8 +2,8 @@ import { CheckpointError, type Fact } from "../base/errors.js";
 import { firstFew } from "../base/first-few.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../base/half.js";
 import type { LargeBuffers } from "../base/large-buffer.js";
+import type { StoredBlocks } from "../base/packed-matrix.js";
 import { Slab } from "../base/slab.js";
-import { decodeBlocks, decodesBlocks } from "../steps/decode-blocks.js";
 import { suggest } from "../base/suggest.js";
 import type { Checkpoint } from "../files/checkpoint.js";
 import type { TaskModule } from "../models/model.js";
@@ -13,6 +13,7 @@ import type { Parameter } from "../nn/parameter.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import type { Bnb4Format } from "../base/bnb4.js";
 import { decodedTensor, fromFile, isQuantised, linearPlaces, quantised } from "./quantise-weights.js";
+import { decodeBlocks, decodesBlocks } from "../steps/decode-blocks.js";
 import { separateTied } from "./separate-tied.js";
 
 /** Element types that weights can have in memory; `auto` keeps what the file has. */
@@ -41,11 +42,11 @@ function decoderOf(
   checkpoint: Checkpoint,
   name: string,
   shape: readonly number[],
+  packed: StoredBlocks | undefined,
 ): ((out: Float32Array) => void) | undefined {
   if (checkpoint.decode === undefined) return undefined;
-  const raw = checkpoint.packed?.(name)?.raw;
-  if (raw === undefined || !decodesBlocks(raw)) return (out) => checkpoint.decode!(name, out);
-  return (out) => decodeBlocks(raw, shape as [number, number], out);
+  if (packed === undefined || !decodesBlocks(packed.raw)) return (out) => checkpoint.decode!(name, out);
+  return (out) => decodeBlocks(packed.raw, shape as [number, number], out);
 }
 
 /** The names under which a parameter may be stored: more than one where the head shares the embedding. */
@@ -141,7 +142,8 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
     }
     const kept = options.dtype === "auto" ? (dtype as DType) : options.dtype;
     const target: DType = kept === "bfloat16" && !options.bfloat16Inputs ? "float32" : kept;
-    const decode = target === "float32" ? decoderOf(checkpoint, name, shape) : undefined;
+    const packed = checkpoint.packed?.(name);
+    const decode = target === "float32" ? decoderOf(checkpoint, name, shape, packed) : undefined;
     const load = (): HostTensor => {
       if (decode === undefined) return convertTensor(checkpoint.read(name), target);
       const { buffer, byteOffset } = slab.take(4 * parameter.size);
@@ -155,7 +157,7 @@ export function loadWeights(root: TaskModule, checkpoint: Checkpoint, options: L
       parameter.keepCoded(quantised(place, quantise.format, load, done));
       continue;
     }
-    const blocks = options.dtype === "auto" ? checkpoint.packed?.(name) : undefined;
+    const blocks = options.dtype === "auto" ? packed : undefined;
     parameter.defer(target, load, { blocks, decode });
   }
   const unexpected = [...present].filter((name) => !used.has(name) && !NEEDLESS.test(name));
