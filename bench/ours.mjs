@@ -10,15 +10,8 @@ import {
   generate,
   getPeftModel,
   readRows,
-} from "../dist/index.js";
-import { startProfile } from "../dist/cli/profile.js";
-import { processTerminal } from "../dist/cli/terminal.js";
-import { openOutputFolder } from "../dist/files/folder.js";
-import { addFlops, idealSeconds, NO_FLOPS } from "../dist/nn/flops.js";
-import { matmulPeaks } from "../dist/nn/matmul-peak.js";
-import { Profiler } from "../dist/nn/profiler.js";
+} from "../dist/bundle/index.js";
 import { peakResidentBytes, residentBytes } from "../dist/runtime/memory.js";
-import { readBandwidth } from "./bandwidth.mjs";
 
 const [workload, modelPath, dataPath, stepsText, mode = "float32", profileFolder] = process.argv.slice(2);
 const steps = Number(stepsText);
@@ -53,6 +46,7 @@ function batchOf(i) {
 
 /** What `work` spends its time on, part by part, and its seconds and operations as a whole. */
 async function profiled(work) {
+  const { addFlops, NO_FLOPS, Profiler } = await import("./measures.mjs");
   const profiler = new Profiler();
   model.runner.sessions.profiler = profiler;
   const began = performance.now();
@@ -83,6 +77,7 @@ async function generation() {
   const one = await profiled(() => timed(prompt.slice(0, 32), 1));
   const many = await profiled(() => timed(prompt.slice(0, 32), 65));
   const read = ({ parts: list }) => list.reduce((sum, { bytes }) => sum + bytes, 0);
+  const { idealSeconds, matmulPeaks, readBandwidth } = await import("./measures.mjs");
   const peaks = await matmulPeaks(model.engine);
   const bandwidth = await readBandwidth(model.engine);
   return {
@@ -123,6 +118,7 @@ async function training() {
   const later = median(rates.length > 1 ? rates.slice(1) : rates);
   let tokens;
   const { parts, flops } = await profiled(async () => (tokens = await step(batchOf(steps - 1))));
+  const { idealSeconds, matmulPeaks, readBandwidth } = await import("./measures.mjs");
   const peaks = await matmulPeaks(model.engine);
   return {
     tokensPerSecond: later,
@@ -141,6 +137,7 @@ if (profileFolder === undefined) {
   console.log(JSON.stringify(await measure()));
   await model.close();
 } else {
+  const { openOutputFolder, processTerminal, startProfile } = await import("./measures.mjs");
   const profile = await startProfile(model);
   await measure();
   await model.close();

@@ -21,6 +21,7 @@ step("type check", bin("tsc"), ["--noEmit"]);
 step("lint", bin("oxlint"), []);
 step("format check", bin("oxfmt"), ["--check"]);
 step("build", bin("tsc"), ["-p", "tsconfig.build.json"]);
+step("bundle", process.execPath, ["scripts/build-bundle.mjs"]);
 
 const folder = mkdtempSync(join(tmpdir(), "peft-tests-"));
 const report = join(folder, "report.json");

@@ -87,7 +87,7 @@ test("mistakes with plug-ins", () => {
   `);
   expect(peft("--plugin", "./nowhere.js", "methods").text).toMatchInlineSnapshot(`
     "The plug-in ./nowhere.js cannot be loaded.
-      reason  Cannot find module 'DIR/nowhere.js' imported from ROOT/dist/cli/plugins.js
+      reason  Cannot find module 'DIR/nowhere.js' imported from ROOT/dist/bundle/main.js
     fix: name a file with its path (./method.js), or install the package in this folder
     "
   `);
