@@ -67,7 +67,16 @@ export interface Engine {
   close(): Promise<void>;
 }
 
+/** What an engine is opened with, all of it decided. */
+export interface EngineSettings {
+  /** Threads of one operator. */
+  readonly threads: number;
+}
+
 export interface EngineOptions {
-  /** Threads of one operator; 0 lets the engine choose one per physical core. */
+  /**
+   * Threads of one operator. Unless said otherwise here or by PEFT_THREADS, or where it is 0, one for every physical core that the
+   * process may use, no more than its control group grants.
+   */
   readonly threads?: number | undefined;
 }

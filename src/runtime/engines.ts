@@ -1,12 +1,13 @@
 import { ConfigError } from "../base/errors.js";
 import { suggest } from "../base/suggest.js";
-import type { Engine, EngineOptions } from "./engine.js";
+import type { Engine, EngineOptions, EngineSettings } from "./engine.js";
+import { defaultThreads } from "./threads.js";
 
 /** Every engine, by name, the best one first. Each is loaded when it is asked for. */
 const engines = {
-  "ort-native": async (options: EngineOptions): Promise<Engine> =>
+  "ort-native": async (options: EngineSettings): Promise<Engine> =>
     (await import("./ort-native.js")).createNativeEngine(options),
-  "ort-node": async (options: EngineOptions): Promise<Engine> =>
+  "ort-node": async (options: EngineSettings): Promise<Engine> =>
     (await import("./ort-node.js")).createNodeEngine(options),
 };
 
@@ -33,24 +34,40 @@ function chosenName(option: string | undefined): EngineName | undefined {
   });
 }
 
+function chosenThreads(option: number | undefined): number {
+  const variable = process.env["PEFT_THREADS"] ?? "";
+  const threads = option ?? (variable === "" ? 0 : Number(variable));
+  if (threads === 0) return defaultThreads();
+  if (Number.isSafeInteger(threads) && threads > 0) return threads;
+  const name = option === undefined ? "PEFT_THREADS" : "threads";
+  const value = option ?? variable;
+  throw new ConfigError({
+    code: "threads_invalid",
+    summary: `${name} is ${value}, but threads are counted in whole numbers from 1.`,
+    fixes: [`${name}=${defaultThreads()}`, `without ${name}: one for every physical core`],
+    fields: { name, value },
+  });
+}
+
 /**
  * Opens an engine.
  *
- * @throws {@link ConfigError} `engine_unknown`
+ * @throws {@link ConfigError} `engine_unknown`, `threads_invalid`
  * @example
  * const engine = await createEngine({ engine: "ort-native", threads: 4 });
  */
 export async function createEngine(options: CreateEngineOptions = {}): Promise<Engine> {
   const name = chosenName(options.engine);
-  if (name !== undefined) return engines[name](options);
+  const settings = { threads: chosenThreads(options.threads) };
+  if (name !== undefined) return engines[name](settings);
   try {
-    return await engines["ort-native"](options);
+    return await engines["ort-native"](settings);
   } catch (error) {
     // No koffi or no library for this platform: the binding does the same work, slower and with copies.
     console.warn(
       `peft.js: ort-native is not available, so ort-node is used (slower): ${(error as Error).message}`,
     );
-    return engines["ort-node"](options);
+    return engines["ort-node"](settings);
   }
 }
 

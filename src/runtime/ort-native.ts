@@ -1,8 +1,7 @@
 import { WorkerCrew } from "./worker-crew.js";
-import { cpus } from "node:os";
 import { koffi } from "../files/native.js";
 import { ONNX_DTYPES } from "../base/tensor-type.js";
-import type { CompileOptions, Engine, EngineOptions, RunOptions, Session } from "./engine.js";
+import type { CompileOptions, Engine, EngineSettings, RunOptions, Session } from "./engine.js";
 import type { HostTensor } from "../base/host-tensor.js";
 import { check, loadOrtApi, type OrtApi, outPointer, type Pointer, statusError } from "./ort-api.js";
 
@@ -204,9 +203,12 @@ class NativeSession implements Session {
  * ONNX Runtime's C library, called without copies: inputs and outputs are the caller's own memory, runs leave the event loop
  * free and stop when a signal says so.
  */
-export async function createNativeEngine(options: EngineOptions = {}): Promise<Engine> {
-  const wanted = options.threads ?? 0;
-  const environment = openEnvironment(wanted === 0 ? cpus().length : wanted);
+export async function createNativeEngine({ threads }: EngineSettings): Promise<Engine> {
+  const environment = openEnvironment(threads);
+  if (environment.threads !== threads)
+    console.warn(
+      `peft.js: this engine computes with ${environment.threads} threads and not with ${threads}: engines of one process share the threads of the first.`,
+    );
   const { ort, env } = environment;
   const values = new ValueTable(environment);
   const open = new Set<Session>();

@@ -1,7 +1,6 @@
 import { InferenceSession, Tensor } from "onnxruntime-node";
-import { cpus } from "node:os";
 import { InternalError } from "../base/errors.js";
-import type { CompileOptions, Engine, EngineOptions, RunOptions, Session } from "./engine.js";
+import type { CompileOptions, Engine, EngineSettings, RunOptions, Session } from "./engine.js";
 import type { HostTensor } from "../base/host-tensor.js";
 
 class NodeSession implements Session {
@@ -50,9 +49,7 @@ class NodeSession implements Session {
 }
 
 /** The Node binding of ONNX Runtime, where the C library cannot be called: it copies outputs and blocks while it runs. */
-export async function createNodeEngine(options: EngineOptions = {}): Promise<Engine> {
-  const wanted = options.threads ?? 0;
-  const intraOpNumThreads = wanted === 0 ? cpus().length : wanted;
+export async function createNodeEngine({ threads }: EngineSettings): Promise<Engine> {
   const open = new Set<Session>();
   return {
     name: "ort-node",
@@ -66,7 +63,7 @@ export async function createNodeEngine(options: EngineOptions = {}): Promise<Eng
       try {
         const session = await InferenceSession.create(model, {
           ...profiling,
-          intraOpNumThreads,
+          intraOpNumThreads: threads,
           logSeverityLevel: 4,
           enableMemPattern: false,
           extra: {
