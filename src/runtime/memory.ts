@@ -1,13 +1,9 @@
-import { readFileSync } from "node:fs";
 import { freemem } from "node:os";
+import { systemText } from "./system-file.js";
 
 function readNumber(path: string, pattern: RegExp): number | undefined {
-  try {
-    const match = pattern.exec(readFileSync(path, "utf8"));
-    return match?.[1] === undefined ? undefined : Number(match[1]);
-  } catch {
-    return undefined;
-  }
+  const match = pattern.exec(systemText(path) ?? "");
+  return match?.[1] === undefined ? undefined : Number(match[1]);
 }
 
 /** Resident memory of this process in bytes. */

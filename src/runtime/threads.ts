@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { systemText } from "./system-file.js";
 
 /** What the system says of its processors; read from Linux's files, where there are such. */
 export interface Processors {
@@ -7,14 +7,6 @@ export interface Processors {
   readonly available: number;
   /** The text of a file of the system; undefined where there is none. */
   readonly read: (path: string) => string | undefined;
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }
 
 /** The numbers of a list such as "0-3,8". */
@@ -51,6 +43,8 @@ function cores({ available, read: text }: Processors): number {
  *
  * It is read and not measured, so that a machine that is busy for a moment does not change how a run goes.
  */
-export function defaultThreads(processors: Processors = { available: availableParallelism(), read }): number {
+export function defaultThreads(
+  processors: Processors = { available: availableParallelism(), read: systemText },
+): number {
   return Math.max(1, Math.min(processors.available, cores(processors), granted(processors)));
 }
