@@ -48,21 +48,29 @@ export interface Machine {
   readonly weights: LentWeights;
 }
 
-/** Compiles a bound graph at its first use and runs it; `meanwhile` is called once the runtime is at work. */
+/** The tensors that the session of a bound graph takes, each with its place among the inputs of the graph. */
+export const boundInputs = (
+  { weights }: Pick<Machine, "weights">,
+  { sources }: BoundGraph,
+  resolve: Resolve,
+): { readonly tensor: HostTensor; readonly at: number }[] =>
+  sources.flatMap((source, at) => {
+    const tensor = inputOf(source, weights, resolve);
+    return tensor === undefined ? [] : { tensor, at };
+  });
+
+/** Compiles a bound graph at its first use and runs it. */
 export async function runBound(
   { sessions, weights }: Machine,
   bound: BoundGraph,
   resolve: Resolve,
   outputs: readonly HostTensor[],
   options: RunOptions,
-  meanwhile?: () => void,
 ): Promise<void> {
   const session = await compileBound(sessions, bound);
   await weights.during(bound.sources, async () => {
-    const inputs = bound.sources.flatMap((source) => inputOf(source, weights, resolve) ?? []);
-    const work = session.run(inputs, outputs, options);
-    meanwhile?.();
-    await work;
+    const inputs = boundInputs({ weights }, bound, resolve).map(({ tensor }) => tensor);
+    await session.run(inputs, outputs, options);
   });
 }
 

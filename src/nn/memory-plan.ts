@@ -1,5 +1,6 @@
 import { topologicalOrder } from "../graph/value.js";
 import type { Plan, Slot } from "./plan.js";
+import { type ChunkSizes, mostTokens } from "./row-chunks.js";
 import type { BoundGraph } from "./token-program.js";
 
 const MIB = 2 ** 20;
@@ -88,6 +89,31 @@ function computedBytes({ graph }: BoundGraph): number {
   return 4 * widths.reduce((sum, width) => sum + width, 0);
 }
 
+/** Bytes of what the widest stage computes on its way back, for a number of tokens. */
+function workingBytes(plan: Plan, chunks: ChunkSizes): (tokens: number) => number {
+  const stages = plan.stages.flatMap((stage) => {
+    const backward = stage.kind === "tokens" ? stage.recompute.backward : undefined;
+    if (backward === undefined) return [];
+    return { perToken: computedBytes(backward) / 2, most: mostTokens(backward, chunks) };
+  });
+  return (tokens) =>
+    stages.reduce((bytes, { perToken, most }) => Math.max(bytes, perToken * Math.min(tokens, most)), 0);
+}
+
+/** More than any batch has. */
+const MANY_TOKENS = 2 ** 40;
+
+/** The most tokens that take no more than some bytes. */
+function mostWithin(bytes: number, bytesOf: (tokens: number) => number): number {
+  let [low, high] = [0, MANY_TOKENS];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (bytesOf(middle) <= bytes) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
 /** Bytes of the weights that are kept in 8 bits, as they stand and turned. */
 function int8Bytes(plan: Plan): number {
   const parameters = new Set(
@@ -117,26 +143,22 @@ export function planMemory(
     readonly activationBytes: number;
     /** Whether streams wait for the backward pass in a file. */
     readonly offloads: boolean;
+    readonly chunks: ChunkSizes;
   },
 ): MemoryPlan {
   const scoreBytes = Math.min(scoreBytesOf(given.vocabularySize), given.limit / 50);
   // Scores, their exponentials, and their gradient.
   const fixed = given.resident + given.headBytes + int8Bytes(plan) + 3 * scoreBytes;
-  const working = plan.stages.map((stage) =>
-    stage.kind === "tokens" && stage.recompute.backward !== undefined
-      ? computedBytes(stage.recompute.backward) / 2
-      : 0,
-  );
+  const working = workingBytes(plan, given.chunks);
   const kept = keptBytes(plan, given.offloads);
-  const perToken = BLOCK_WASTE * kept + working.reduce((most, bytes) => Math.max(most, bytes), 0);
+  const bytesOf = (tokens: number): number => BLOCK_WASTE * kept * tokens + working(tokens);
   const left = USABLE * given.limit - fixed;
-  const passTokens = Math.max(1, Math.floor(left / perToken));
   return {
-    passTokens,
+    passTokens: Math.max(1, mostWithin(left, bytesOf)),
     activationBytes: (tokens) =>
-      Math.max(0, Math.min(given.activationBytes - kept * tokens, left - perToken * tokens)),
+      Math.max(0, Math.min(given.activationBytes - kept * tokens, left - bytesOf(tokens))),
     scoreBytes,
     poolBytes: left + given.headBytes,
-    least: (tokens) => (fixed + perToken * tokens) / USABLE,
+    least: (tokens) => (fixed + bytesOf(tokens)) / USABLE,
   };
 }

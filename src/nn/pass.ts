@@ -2,7 +2,7 @@ import type { RunOptions } from "../runtime/engine.js";
 import { InternalError } from "../base/errors.js";
 import { type HostTensor, hostTensor } from "../base/host-tensor.js";
 import { type ActivationPolicy, chooseActivations } from "./activation-policy.js";
-import { addGradient, type Resolve, resolveDims, runBound, symbolSizes } from "./graph-runner.js";
+import { addGradient, type Resolve, resolveDims, symbolSizes } from "./graph-runner.js";
 import type { KeyValueCache } from "./key-value-cache.js";
 import { HeldAhead } from "./lent-weights.js";
 import type { Observer } from "./observe.js";
@@ -10,6 +10,7 @@ import { PassSlots } from "./pass-slots.js";
 import { passTensors, uniform } from "./pass-tensors.js";
 import type { Plan, PlannedAttention, PlannedStage, PlannedTokens, Slot } from "./plan.js";
 import type { Runner } from "./runner.js";
+import { runTokens } from "./row-chunks.js";
 import { type Over, type TokenBatch, tokensOver } from "./stage.js";
 import { ROWS, TOKENS } from "./trace.js";
 import type { TokenProgram } from "./token-program.js";
@@ -133,7 +134,8 @@ export class Pass {
     const written = program.writes.map((name) => this.#slots.get(stage.writes[name]!)!);
     const resolve: Resolve = (source) => this.#resolve(stage, source);
     const prepare = (): void => this.#prepare(next);
-    await runBound(this.runner, program.forward, resolve, [...written, ...saved], this.options, prepare);
+    const given = { resolve, outputs: [...written, ...saved], count, forward: true };
+    await runTokens(this.runner, program.forward, given, this.options, prepare);
   }
 
   /** Reads the weights of the next stage while the runtime is at work: those of packed files have to be decoded first. */
@@ -222,7 +224,8 @@ export class Pass {
       });
       const trained = backward.parameters.map((parameter) => pool.acquire("float32", parameter.shape));
       const resolve: Resolve = (source) => this.#resolve(stage, source);
-      await runBound(this.runner, backward, resolve, [...results, ...trained], this.options);
+      const given = { resolve, outputs: [...results, ...trained], count: this.#rows(stage), forward: false };
+      await runTokens(this.runner, backward, given, this.options);
       for (const [i, name] of backward.streams.entries())
         this.#gradients.set(stage.reads[name]!, results[i]!);
       for (const [i, parameter] of backward.parameters.entries()) {

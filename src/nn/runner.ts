@@ -13,6 +13,7 @@ import { type MemoryPlan, planMemory, resting, unlimited } from "./memory-plan.j
 import { Pass, type PassOptions } from "./pass.js";
 import { LentWeights } from "./lent-weights.js";
 import { makePlan, type Plan } from "./plan.js";
+import { CHUNK_SIZES, type ChunkSizes } from "./row-chunks.js";
 import { SessionCache } from "./session-cache.js";
 import { StepMachine } from "./step-machine.js";
 import type { StagedModel, TokenBatch } from "./stage.js";
@@ -49,6 +50,8 @@ export class Runner {
   readonly weights: LentWeights;
   /** Runs small steps over weights in blocks. */
   readonly steps: StepMachine;
+  /** When stages are run on some tokens at a time. */
+  chunks: ChunkSizes = CHUNK_SIZES;
   readonly #scratch: ScratchFile | undefined;
   /** Whether every pass puts what waits in the file, or only one that memory has no room for. */
   readonly #always: boolean;
@@ -128,7 +131,8 @@ export class Runner {
     const headWidth = this.products.int8 === true ? 5 : 4;
     const headBytes = this.model.reads === "each" ? headWidth * vocabularySize * width : 0;
     const resident = this.#residentAtStart;
-    const given = { limit, resident, vocabularySize, headBytes, activationBytes };
+    const { chunks } = this;
+    const given = { limit, resident, vocabularySize, headBytes, activationBytes, chunks };
     const held = planMemory(plan, { ...given, offloads: this.#always });
     const spills = this.#scratch !== undefined && !this.#always;
     this.#memory = { held, spilled: spills ? planMemory(plan, { ...given, offloads: true }) : undefined };

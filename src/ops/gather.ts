@@ -33,6 +33,7 @@ export const gather: Op<2> = defineOp({
     index.data.forEach((row, i) => y.data.set(x.data.subarray(row * width, (row + 1) * width), i * width));
     return y;
   },
+  table: 0,
   samples: [
     { inputs: [{ shape: [5, 3] }, { shape: [2, 4], kind: "index", below: 5, dtype: "int64" }], attrs: {} },
   ],

@@ -100,6 +100,7 @@ export const matmul: Op<2, MatmulAttrs> = defineOp({
     return y;
   },
   multiplies: "float32",
+  sumsRows: true,
   samples: [
     { inputs: [{ shape: [3, 4] }, { shape: [4, 2] }], attrs: {} },
     { inputs: [{ shape: [3, 4] }, { shape: [2, 4] }], attrs: { transposeB: true, alpha: 0.5 } },

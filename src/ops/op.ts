@@ -89,6 +89,10 @@ export interface OpDefinition<N extends number, A> {
   readonly rounds?: boolean;
   /** Whether all inputs but the first are codes of a matrix, which graphs have as constants. */
   readonly codes?: boolean;
+  /** Whether a result without the first axis of its inputs is a sum over it: of the tokens, where these are rows. */
+  readonly sumsRows?: boolean;
+  /** The input whose rows are looked up, or written, by their numbers. */
+  readonly table?: number;
   /** The gradient rule throws: second derivatives are not offered. */
   readonly firstOrder?: boolean;
   /** What its node computes beside y, in the order of the names that `lower` adds to its result. */

@@ -37,6 +37,8 @@ export const scatterRows: Op<3> = defineOp({
     });
     return y;
   },
+  sumsRows: true,
+  table: 2,
   samples: [
     {
       inputs: [{ shape: [6, 3] }, { shape: [6], kind: "index", below: 4, dtype: "int64" }, { shape: [4, 3] }],

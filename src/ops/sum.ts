@@ -41,6 +41,7 @@ export const sum: Op<1, SumAttrs> = defineOp({
     );
     return { dims: keep ? y.dims : y.dims.filter((_, i) => i !== at), data: y.data };
   },
+  sumsRows: true,
   samples: [
     { inputs: [{ shape: [2, 3, 4] }], attrs: { axis: 1 } },
     { inputs: [{ shape: [2, 3, 4] }], attrs: { axis: -1, keep: true } },
