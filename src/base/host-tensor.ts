@@ -84,3 +84,9 @@ export function joinedRows(tensors: readonly HostTensor[]): HostTensor {
 /** The elements of a tensor as bytes, in place. */
 export const tensorBytes = ({ data }: Pick<HostTensor, "data">): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** Adds one float32 tensor to another. */
+export function addTo(sum: HostTensor, part: HostTensor): void {
+  const [values, more] = [sum.data as Float32Array, part.data as Float32Array];
+  for (let i = 0; i < values.length; i += 1) values[i]! += more[i]!;
+}

@@ -1,9 +1,12 @@
-import type { RunOptions, Session } from "../runtime/engine.js";
-import type { HostTensor } from "../base/host-tensor.js";
-import { attentionGraphs, headShapes } from "./attention-program.js";
-import { AttentionTiles } from "./attention-tiles.js";
+import type { RunOptions } from "../runtime/engine.js";
+import { addTo, type HostTensor } from "../base/host-tensor.js";
+import { chainsOf, largestTile } from "./attention-chains.js";
+import { headShapes } from "./attention-program.js";
+import { AttentionSessions } from "./attention-sessions.js";
+import { AttentionTiles, type Group, type Tile } from "./attention-tiles.js";
 import { type BufferPool, rowsOf } from "./buffer-pool.js";
 import type { KeyValueCache } from "./key-value-cache.js";
+import { inLanes } from "./lanes.js";
 import type { SessionCache } from "./session-cache.js";
 import type { AttentionStage, TokenBatch } from "./stage.js";
 
@@ -19,41 +22,27 @@ function headsOf(tensor: HostTensor, start: number, end: number, heads: readonly
   return { dtype, data, dims: [end - start, ...heads] };
 }
 
-/** Runs attention stages row by row and tile by tile. */
+/** Bytes of the scores of a tile up to which tiles are run side by side: each run has some such tensors. */
+const LANE_BYTES = 3 * 2 ** 20;
+
+/** Runs attention stages tile by tile: small tiles side by side with a thread each, large ones with all threads. */
 export class AttentionRunner {
   readonly #tiles = new AttentionTiles();
+  readonly #sessions: AttentionSessions;
+  /** Tiles that are run side by side. */
+  lanes: number;
 
   constructor(
-    readonly sessions: SessionCache,
+    sessions: SessionCache,
     readonly pool: BufferPool,
-  ) {}
-
-  #session(
-    stage: AttentionStage,
-    masked: boolean,
-    pass: "forward" | "backward",
-    { accumulate = false, trainsBias = false } = {},
-  ): Promise<Session> {
-    const key = [
-      stage.heads,
-      stage.keyValueHeads,
-      stage.headDim,
-      stage.scale,
-      stage.cap,
-      masked,
-      pass,
-      accumulate,
-      stage.bias?.buckets,
-      trainsBias,
-    ].join();
-    let session = this.#sessions.get(key);
-    if (session === undefined) {
-      session = this.sessions.compile(attentionGraphs(stage, { masked, accumulate, trainsBias })[pass]);
-      this.#sessions.set(key, session);
-    }
-    return session;
+  ) {
+    this.#sessions = new AttentionSessions(sessions);
+    this.lanes = sessions.engine.lanes ?? 1;
   }
-  readonly #sessions = new Map<string, Promise<Session>>();
+
+  #lanesFor({ heads }: AttentionStage, plan: readonly Group[], { brief = false }: RunOptions): number {
+    return brief || 4 * heads * largestTile(plan) > LANE_BYTES ? 1 : this.lanes;
+  }
 
   /** Writes the context of every token. */
   async forward(
@@ -85,6 +74,9 @@ export class AttentionRunner {
       cache === undefined
         ? this.#tiles.planFor(stage, batch, past)
         : this.#tiles.cachedPlan(stage, batch, cache);
+    const lanes = this.#lanesFor(stage, plan, options);
+    const lent: HostTensor[] = [];
+    const jobs: (() => Promise<void>)[] = [];
     for (const [row, { keys: own, tiles }] of plan.entries()) {
       const [key, value] = [
         streams.key && rowsOf(streams.key, ...own),
@@ -93,20 +85,28 @@ export class AttentionRunner {
       if (cache !== undefined && key !== undefined && value !== undefined)
         cache.append(stage.layer, row, key, value);
       let { keys, values } = cache?.get(stage.layer, row) ?? { keys: key!, values: value! };
-      const joined = cache === undefined && virtual !== undefined;
-      if (joined) [keys, values] = [this.#joined(virtual.key, keys), this.#joined(virtual.value, values)];
-      for (const { queries, keys: seen, mask, buckets } of tiles) {
-        const session = await this.#session(stage, mask !== undefined, "forward");
-        const inputs = [
-          headsOf(streams.query, ...queries, perQuery),
-          headsOf(keys, ...seen, perKey),
-          headsOf(values, ...seen, perKey),
-        ];
-        if (mask !== undefined) inputs.push(mask);
-        if (buckets !== undefined) inputs.push(streams.bias!, buckets);
-        await session.run(inputs, [headsOf(streams.context, ...queries, perQuery)], options);
+      if (cache === undefined && virtual !== undefined) {
+        [keys, values] = [this.#joined(virtual.key, keys), this.#joined(virtual.value, values)];
+        lent.push(keys, values);
       }
-      if (joined) for (const tensor of [keys, values]) this.pool.release(tensor);
+      for (const { queries, keys: seen, mask, buckets } of tiles) {
+        jobs.push(async () => {
+          const session = await this.#sessions.forward(stage, mask !== undefined, lanes > 1);
+          const inputs = [
+            headsOf(streams.query, ...queries, perQuery),
+            headsOf(keys, ...seen, perKey),
+            headsOf(values, ...seen, perKey),
+          ];
+          if (mask !== undefined) inputs.push(mask);
+          if (buckets !== undefined) inputs.push(streams.bias!, buckets);
+          await session.run(inputs, [headsOf(streams.context, ...queries, perQuery)], options);
+        });
+      }
+    }
+    try {
+      await inLanes(jobs, lanes);
+    } finally {
+      for (const tensor of lent) this.pool.release(tensor);
     }
   }
 
@@ -142,49 +142,121 @@ export class AttentionRunner {
     options: RunOptions,
   ): Promise<void> {
     const { virtual } = streams;
-    const { dVirtual, dBias } = results;
-    const [perQuery, perKey] = headShapes(stage);
-    const trainsBias = dBias !== undefined;
+    const { dVirtual } = results;
     const past = virtual?.key.dims[0] ?? 0;
-    for (const dx of dVirtual === undefined ? [] : [dVirtual.key, dVirtual.value]) {
-      (dx.data as Float32Array).fill(0);
-    }
-    for (const { keys: own, tiles } of this.#tiles.planFor(stage, batch, past)) {
+    const plan = this.#tiles.planFor(stage, batch, past);
+    const lent: HostTensor[] = [];
+    const acquire = (dims: readonly number[], zero: boolean): HostTensor => {
+      const tensor = this.pool.acquire("float32", dims);
+      lent.push(tensor);
+      if (zero) (tensor.data as Float32Array).fill(0);
+      return tensor;
+    };
+    const join = (before: HostTensor, own: HostTensor): HostTensor => {
+      const tensor = this.#joined(before, own);
+      lent.push(tensor);
+      return tensor;
+    };
+    const groups = plan.map(({ keys: own, tiles }): RowGradients => {
       const part = (tensor: HostTensor): HostTensor => rowsOf(tensor, ...own);
-      // With virtual keys the row's own lie in another place while it runs.
-      const key = virtual === undefined ? part(streams.key) : this.#joined(virtual.key, part(streams.key));
-      const value =
-        virtual === undefined ? part(streams.value) : this.#joined(virtual.value, part(streams.value));
-      const dKeys = virtual === undefined ? part(results.dKey) : this.pool.acquire("float32", key.dims);
-      const dValues = virtual === undefined ? part(results.dValue) : this.pool.acquire("float32", key.dims);
       const accumulate = tiles.length > 1;
-      // A window can leave virtual keys out of every tile.
-      if (accumulate || virtual !== undefined)
-        for (const dx of [dKeys, dValues]) (dx.data as Float32Array).fill(0);
-      for (const { queries, keys: seen, mask, buckets } of tiles) {
-        const choices = { accumulate, trainsBias };
-        const session = await this.#session(stage, mask !== undefined, "backward", choices);
-        const at = (tensor: HostTensor): HostTensor => headsOf(tensor, ...seen, perKey);
-        const of = (tensor: HostTensor): HostTensor => headsOf(tensor, ...queries, perQuery);
-        const [dKey, dValue] = [at(dKeys), at(dValues)];
-        const inputs = [of(streams.query), at(key), at(value)];
-        if (mask !== undefined) inputs.push(mask);
-        if (buckets !== undefined) inputs.push(streams.bias!, buckets);
-        inputs.push(of(streams.dContext));
-        if (accumulate) inputs.push(dKey, dValue);
-        const outputs = [of(results.dQuery), dKey, dValue];
-        if (dBias !== undefined) {
-          inputs.push(dBias);
-          outputs.push(dBias);
-        }
-        await session.run(inputs, outputs, options);
+      if (virtual === undefined) {
+        const [dKey, dValue] = [part(results.dKey), part(results.dValue)];
+        if (accumulate) for (const dx of [dKey, dValue]) (dx.data as Float32Array).fill(0);
+        return { key: part(streams.key), value: part(streams.value), dKey, dValue, accumulate };
       }
-      if (dVirtual === undefined) continue;
-      takeApart(dKeys, dVirtual.key, part(results.dKey));
-      takeApart(dValues, dVirtual.value, part(results.dValue));
-      for (const tensor of [key, value, dKeys, dValues]) this.pool.release(tensor);
+      // With virtual keys the row's own lie in another place while it runs.
+      const key = join(virtual.key, part(streams.key));
+      const value = join(virtual.value, part(streams.value));
+      // A window can leave virtual keys out of every tile.
+      return { key, value, dKey: acquire(key.dims, true), dValue: acquire(key.dims, true), accumulate };
+    });
+    const chains = chainsOf(plan);
+    const lanes = this.#lanesFor(stage, plan, options);
+    const begun = new Set<number>();
+    // The first chain of a row, and of all for the bias, adds to the result itself, the others to tensors of their own.
+    const sums: (readonly [sum: HostTensor, part: HostTensor])[] = [];
+    const ownPart = (sum: HostTensor, first: boolean): HostTensor => {
+      if (first) return sum;
+      const tensor = acquire(sum.dims, true);
+      sums.push([sum, tensor]);
+      return tensor;
+    };
+    const jobs = chains.map(({ group, tiles }, i) => {
+      const { dKey, dValue, ...row } = groups[group]!;
+      const first = !begun.has(group);
+      begun.add(group);
+      const into = {
+        dQuery: results.dQuery,
+        dKey: ownPart(dKey, first),
+        dValue: ownPart(dValue, first),
+        dBias: results.dBias && ownPart(results.dBias, i === 0),
+      };
+      return () => this.#backwardTiles(stage, tiles, { ...streams, ...row }, into, { ...options, lanes });
+    });
+    try {
+      await inLanes(jobs, lanes);
+      for (const [sum, part] of sums) addTo(sum, part);
+      if (dVirtual !== undefined) {
+        for (const dx of [dVirtual.key, dVirtual.value]) (dx.data as Float32Array).fill(0);
+        for (const [i, { dKey, dValue }] of groups.entries()) {
+          takeApart(dKey, dVirtual.key, rowsOf(results.dKey, ...plan[i]!.keys));
+          takeApart(dValue, dVirtual.value, rowsOf(results.dValue, ...plan[i]!.keys));
+        }
+      }
+    } finally {
+      for (const tensor of lent) this.pool.release(tensor);
     }
   }
+
+  /** Gradients of the tiles of one row, one after another. */
+  async #backwardTiles(
+    stage: AttentionStage,
+    tiles: readonly Tile[],
+    given: Omit<RowGradients, "dKey" | "dValue"> & {
+      readonly query: HostTensor;
+      readonly dContext: HostTensor;
+      readonly bias: HostTensor | undefined;
+    },
+    into: Pick<RowGradients, "dKey" | "dValue"> & {
+      readonly dQuery: HostTensor;
+      readonly dBias: HostTensor | undefined;
+    },
+    { lanes, ...options }: RunOptions & { readonly lanes: number },
+  ): Promise<void> {
+    const { accumulate } = given;
+    const [perQuery, perKey] = headShapes(stage);
+    for (const { queries, keys: seen, mask, buckets } of tiles) {
+      const session = await this.#sessions.backward(stage, mask !== undefined, lanes > 1, {
+        accumulate,
+        trainsBias: into.dBias !== undefined,
+      });
+      const at = (tensor: HostTensor): HostTensor => headsOf(tensor, ...seen, perKey);
+      const of = (tensor: HostTensor): HostTensor => headsOf(tensor, ...queries, perQuery);
+      const [dKey, dValue] = [at(into.dKey), at(into.dValue)];
+      const inputs = [of(given.query), at(given.key), at(given.value)];
+      if (mask !== undefined) inputs.push(mask);
+      if (buckets !== undefined) inputs.push(given.bias!, buckets);
+      inputs.push(of(given.dContext));
+      if (accumulate) inputs.push(dKey, dValue);
+      const outputs = [of(into.dQuery), dKey, dValue];
+      if (into.dBias !== undefined) {
+        inputs.push(into.dBias);
+        outputs.push(into.dBias);
+      }
+      await session.run(inputs, outputs, options);
+    }
+  }
+}
+
+/** Keys and values of a row, and where their gradients go. */
+interface RowGradients {
+  readonly key: HostTensor;
+  readonly value: HostTensor;
+  readonly dKey: HostTensor;
+  readonly dValue: HostTensor;
+  /** Whether several tiles add to the gradients. */
+  readonly accumulate: boolean;
 }
 
 /** Adds the first rows of a gradient to that of the virtual keys and copies the others. */

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { fixturesFolder } from "../../test/support/fixture.js";
 import { AutoModelForCausalLM } from "../auto/auto-model.js";
 import { profileLines } from "../cli/profile.js";
@@ -39,7 +39,8 @@ test("every part is counted, with the operations of its matrix products", async 
 
 test("a trace has every span and sample in microseconds", () => {
   const profiler = new Profiler();
-  profiler.spans.push({ name: "loss", start: 2, duration: 4, flops: { float32: 8e6, int8: 0 }, bytes: 100 });
+  const flops = { float32: 8e6, int8: 0 };
+  profiler.spans.push({ name: "loss", start: 2, duration: 4, share: 4, lane: 0, flops, bytes: 100 });
   profiler.samples.push({ name: "resident bytes", time: 3, value: 1000 });
   expect(profiler.chromeTrace()).toMatchObject({
     traceEvents: [
@@ -47,6 +48,29 @@ test("a trace has every span and sample in microseconds", () => {
       { name: "resident bytes", ph: "C", ts: 3000, args: { "resident bytes": 1000 } },
     ],
   });
+});
+
+test("what runs side by side shares the time, and has lanes of its own in the trace", () => {
+  const times = [0, 10, 30, 40, 50, 60];
+  const now = vi.spyOn(performance, "now").mockImplementation(() => times.shift()!);
+  const profiler = new Profiler();
+  const first = profiler.begin("attention");
+  const second = profiler.begin("loss");
+  first.end();
+  const third = profiler.begin("attention");
+  third.end();
+  second.end();
+  now.mockRestore();
+  expect(profiler.table().map(({ name, milliseconds }) => [name, milliseconds])).toEqual([
+    // Alone for 10 ms, beside the other for 20; then beside it for 10.
+    ["loss", 10 + 10 + 5 + 10],
+    ["attention", 10 + 10 + 5],
+  ]);
+  expect(profiler.spans.map(({ duration, lane }) => [duration, lane])).toEqual([
+    [30, 0],
+    [10, 0],
+    [50, 1],
+  ]);
 });
 
 test("the table as a person reads it", () => {

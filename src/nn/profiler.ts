@@ -6,10 +6,19 @@ export interface Span {
   readonly name: string;
   readonly start: number;
   readonly duration: number;
+  /** What it took of the time: beside another it had half of it. */
+  readonly share: number;
+  /** Which of those that were under way at once it was, from 0. */
+  readonly lane: number;
   /** Operations of its matrix products. */
   readonly flops: Flops;
   /** Bytes of the tensors that it reads and writes. */
   readonly bytes: number;
+}
+
+/** A span that has begun. */
+export interface RunningSpan {
+  end(flops?: Flops, bytes?: number): void;
 }
 
 /** A number over time, such as resident memory. */
@@ -45,7 +54,34 @@ export class Profiler {
   constructor(readonly nodePrefix?: string) {}
 
   record(name: string, start: number, flops = NO_FLOPS, bytes = 0): void {
-    this.spans.push({ name, start, duration: performance.now() - start, flops, bytes });
+    const duration = performance.now() - start;
+    this.spans.push({ name, start, duration, share: duration, lane: 0, flops, bytes });
+  }
+
+  /** Begins a span of what may run beside others of its kind. */
+  begin(name: string): RunningSpan {
+    const start = this.#passTime();
+    let lane = 0;
+    while (this.#running.has(lane)) lane += 1;
+    const own = { share: 0 };
+    this.#running.set(lane, own);
+    return {
+      end: (flops = NO_FLOPS, bytes = 0) => {
+        const duration = this.#passTime() - start;
+        this.#running.delete(lane);
+        this.spans.push({ name, start, duration, share: own.share, lane, flops, bytes });
+      },
+    };
+  }
+  readonly #running = new Map<number, { share: number }>();
+  #last = 0;
+
+  /** Gives the time since the last call to what was under way, in equal parts; returns the time. */
+  #passTime(): number {
+    const now = performance.now();
+    for (const span of this.#running.values()) span.share += (now - this.#last) / this.#running.size;
+    this.#last = now;
+    return now;
   }
 
   sample(name: string, value: number): void {
@@ -55,12 +91,12 @@ export class Profiler {
   /** Spans by name, the dearest first. */
   table(): ProfileRow[] {
     const rows = new Map<string, ProfileRow>();
-    for (const { name, duration, flops, bytes } of this.spans) {
+    for (const { name, share, flops, bytes } of this.spans) {
       const row = rows.get(name) ?? { name, calls: 0, milliseconds: 0, flops: NO_FLOPS, bytes: 0 };
       rows.set(name, {
         name,
         calls: row.calls + 1,
-        milliseconds: row.milliseconds + duration,
+        milliseconds: row.milliseconds + share,
         flops: addFlops(row.flops, flops),
         bytes: row.bytes + bytes,
       });
@@ -73,13 +109,13 @@ export class Profiler {
     const micro = (milliseconds: number): number => Math.round(milliseconds * 1000);
     return {
       traceEvents: [
-        ...this.spans.map(({ name, start, duration, flops }) => ({
+        ...this.spans.map(({ name, start, duration, lane, flops }) => ({
           name,
           ph: "X",
           ts: micro(start),
           dur: micro(duration),
           pid: 1,
-          tid: 1,
+          tid: 1 + lane,
           args: totalFlops(flops) === 0 ? {} : { gflops: totalFlops(flops) / duration / 1e6 },
         })),
         ...this.samples.map(({ name, time, value }) => ({

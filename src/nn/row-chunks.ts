@@ -1,4 +1,4 @@
-import type { HostTensor } from "../base/host-tensor.js";
+import { addTo, type HostTensor } from "../base/host-tensor.js";
 import { type BufferPool, rowsOf } from "./buffer-pool.js";
 import { boundInputs, compileBound, type Machine, type Resolve } from "./graph-runner.js";
 import { type RowGraph, rowGraph } from "./row-independence.js";
@@ -53,11 +53,6 @@ function chunksOf(rows: RowGraph | undefined, count: number, sizes: ChunkSizes):
 export function mostTokens({ graph }: BoundGraph, sizes: ChunkSizes): number {
   const rows = rowGraph(graph);
   return rows === undefined ? Infinity : limitsOf(rows, sizes).whole;
-}
-
-function addTo(sum: HostTensor, part: HostTensor): void {
-  const [values, more] = [sum.data as Float32Array, part.data as Float32Array];
-  for (let i = 0; i < values.length; i += 1) values[i]! += more[i]!;
 }
 
 /**

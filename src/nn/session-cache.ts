@@ -33,12 +33,15 @@ export interface CompileChoices {
   readonly constants?: GraphConstants | undefined;
   /** Whether its threads stay awake from op to op. */
   readonly spins?: boolean | undefined;
+  /** Whether it has one thread, that of its caller. */
+  readonly alone?: boolean | undefined;
 }
 
 interface Entry {
   readonly bytes: Uint8Array;
   readonly owners: readonly object[];
   readonly spins: boolean;
+  readonly alone: boolean;
   readonly session: Promise<Session>;
 }
 
@@ -54,14 +57,18 @@ export class SessionCache {
   constructor(readonly engine: Engine) {}
 
   /** The session of a graph, whose inputs are those of the graph without the constants; compiled at its first use. */
-  compile(graph: Graph, { constants, spins = false }: CompileChoices = {}): Promise<Session> {
+  compile(graph: Graph, { constants, spins = false, alone = false }: CompileChoices = {}): Promise<Session> {
     const owners = constants?.owners ?? [];
     const bytes = lowerGraph(graph, this.engine.capabilities);
     const key = hash(bytes);
     const bucket = this.#entries.get(key) ?? [];
     this.#entries.set(key, bucket);
     const known = bucket.find(
-      (entry) => entry.spins === spins && sameOwners(entry.owners, owners) && equal(entry.bytes, bytes),
+      (entry) =>
+        entry.spins === spins &&
+        entry.alone === alone &&
+        sameOwners(entry.owners, owners) &&
+        equal(entry.bytes, bytes),
     );
     if (known !== undefined) return known.session;
     const began = performance.now();
@@ -73,13 +80,14 @@ export class SessionCache {
       name: graph.name,
       prepack: values !== undefined,
       spins,
+      alone,
       ...(profilePrefix !== undefined && { profilePrefix }),
     });
     const session = compiled.then((one) => {
       this.profiler?.record("compile", began);
       return this.#timed({ ...graph, inputs }, one, byteLength(values?.values()));
     });
-    bucket.push({ bytes, owners, spins, session });
+    bucket.push({ bytes, owners, spins, alone, session });
     return session;
   }
 
@@ -92,12 +100,17 @@ export class SessionCache {
       run: async (inputs, outputs, options) => {
         const { profiler } = this;
         if (profiler === undefined) return session.run(inputs, outputs, options);
-        const start = performance.now();
-        await session.run(inputs, outputs, options);
+        const span = profiler.begin(graph.name);
+        try {
+          await session.run(inputs, outputs, options);
+        } catch (error) {
+          span.end();
+          throw error;
+        }
         const sizes = new Map<string, number>();
         for (const [i, { type }] of graph.inputs.entries()) noteSizes(sizes, type, inputs[i]!.dims);
         const bytes = constantBytes + byteLength(inputs) + byteLength(outputs);
-        profiler.record(graph.name, start, flops(sizes), bytes);
+        span.end(flops(sizes), bytes);
       },
       close: () => session.close(),
     };

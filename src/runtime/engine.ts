@@ -41,6 +41,8 @@ export interface CompileOptions {
   readonly prepack?: boolean | undefined;
   /** Threads stay awake between the ops of a run, and sleep after it: for graphs of many short ones, where waking takes as long. */
   readonly spins?: boolean | undefined;
+  /** Ops run on the thread that runs the session alone, so that several runs do not wait for each other's threads. */
+  readonly alone?: boolean | undefined;
   /** Writes a Chrome trace with this path prefix when the session closes. */
   readonly profilePrefix?: string | undefined;
 }
@@ -61,6 +63,8 @@ export interface Crew {
 export interface Engine {
   readonly name: string;
   readonly capabilities: EngineCapabilities;
+  /** Runs of sessions that run `alone` which together keep all threads at work; 1 where one run with all threads is better. */
+  readonly lanes?: number | undefined;
   compile(model: Uint8Array, options?: CompileOptions): Promise<Session>;
   /** Threads over a memory, where the platform has such; throws where they cannot be started. */
   openCrew?(memory: SharedMemory): Crew;

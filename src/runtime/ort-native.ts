@@ -44,6 +44,9 @@ function openEnvironment(threads: number): Environment {
   return environment;
 }
 
+/** Runs that can be in the C library at once: Node's pool has so many threads. With more of them than processors one is ready when another ends. */
+const WORKERS = 4;
+
 /** Keeps what a native value points into alive as long as the value. */
 interface NativeValue {
   readonly pointer: Pointer;
@@ -215,9 +218,10 @@ export async function createNativeEngine({ threads }: EngineSettings): Promise<E
   return {
     name: "ort-native",
     capabilities: { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true, sharedMemory: true },
+    lanes: environment.threads <= WORKERS ? Math.min(WORKERS, 2 * environment.threads) : 1,
     async compile(
       model: Uint8Array,
-      { name = "graph", prepack = false, spins = false, profilePrefix }: CompileOptions = {},
+      { name = "graph", prepack = false, spins = false, alone = false, profilePrefix }: CompileOptions = {},
     ): Promise<Session> {
       const settings = outPointer(ort, "CreateSessionOptions", [], "session options");
       const must = (status: unknown): void => check(ort, status, `to compile ${name}`);
@@ -227,7 +231,8 @@ export async function createNativeEngine({ threads }: EngineSettings): Promise<E
           must(ort.SetIntraOpNumThreads(settings, environment.threads));
           must(ort.AddSessionConfigEntry(settings, "session.intra_op.allow_spinning", "1"));
           must(ort.AddSessionConfigEntry(settings, "session.force_spinning_stop", "1"));
-        } else must(ort.DisablePerSessionThreads(settings));
+        } else if (alone) must(ort.SetIntraOpNumThreads(settings, 1));
+        else must(ort.DisablePerSessionThreads(settings));
         must(ort.SetSessionGraphOptimizationLevel(settings, OPTIMIZE_ALL));
         must(ort.SetSessionLogSeverityLevel(settings, ORT_LOGGING_FATAL));
         // Shapes change from batch to batch, so a memory plan made for one would be wrong for the next.

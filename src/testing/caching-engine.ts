@@ -15,6 +15,7 @@ export function cachingEngine(inner: Engine): Engine {
   return {
     name: inner.name,
     capabilities: inner.capabilities,
+    lanes: inner.lanes,
     async compile(model, options) {
       const key = Buffer.from(model).toString("latin1");
       const known = sessions.get(key) ?? inner.compile(model, options);
