@@ -75,6 +75,8 @@ export interface Engine {
 export interface EngineSettings {
   /** Threads of one operator. */
   readonly threads: number;
+  /** Whether somebody asked for so many; otherwise the number follows from the machine. */
+  readonly asked: boolean;
 }
 
 export interface EngineOptions {

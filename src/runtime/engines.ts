@@ -34,11 +34,11 @@ function chosenName(option: string | undefined): EngineName | undefined {
   });
 }
 
-function chosenThreads(option: number | undefined): number {
+function settingsOf(option: number | undefined): EngineSettings {
   const variable = process.env["PEFT_THREADS"] ?? "";
   const threads = option ?? (variable === "" ? 0 : Number(variable));
-  if (threads === 0) return defaultThreads();
-  if (Number.isSafeInteger(threads) && threads > 0) return threads;
+  if (threads === 0) return { threads: defaultThreads(), asked: false };
+  if (Number.isSafeInteger(threads) && threads > 0) return { threads, asked: true };
   const name = option === undefined ? "PEFT_THREADS" : "threads";
   const value = option ?? variable;
   throw new ConfigError({
@@ -58,7 +58,7 @@ function chosenThreads(option: number | undefined): number {
  */
 export async function createEngine(options: CreateEngineOptions = {}): Promise<Engine> {
   const name = chosenName(options.engine);
-  const settings = { threads: chosenThreads(options.threads) };
+  const settings = settingsOf(options.threads);
   if (name !== undefined) return engines[name](settings);
   try {
     return await engines["ort-native"](settings);

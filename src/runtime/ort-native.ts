@@ -206,11 +206,11 @@ class NativeSession implements Session {
  * ONNX Runtime's C library, called without copies: inputs and outputs are the caller's own memory, runs leave the event loop
  * free and stop when a signal says so.
  */
-export async function createNativeEngine({ threads }: EngineSettings): Promise<Engine> {
+export async function createNativeEngine({ threads, asked }: EngineSettings): Promise<Engine> {
   const environment = openEnvironment(threads);
-  if (environment.threads !== threads)
+  if (asked && environment.threads !== threads)
     console.warn(
-      `peft.js: this engine computes with ${environment.threads} threads and not with ${threads}: engines of one process share the threads of the first.`,
+      `peft.js: this engine computes with ${environment.threads} ${environment.threads === 1 ? "thread" : "threads"} and not with ${threads}: engines of one process share the threads of the first.`,
     );
   const { ort, env } = environment;
   const values = new ValueTable(environment);

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { createEngine } from "./engines.js";
 import { defaultThreads } from "./threads.js";
 
@@ -69,5 +69,26 @@ test("threads of the options are checked as well, and win over PEFT_THREADS", as
     });
   } finally {
     delete process.env["PEFT_THREADS"];
+  }
+});
+
+test("a second engine hears that it has the threads of the first, where it asks for others", async () => {
+  const first = await createEngine({ engine: "ort-native", threads: 1 });
+  const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+  vi.stubEnv("PEFT_THREADS", "");
+  try {
+    for (const threads of [undefined, 0, 1])
+      await (await createEngine({ engine: "ort-native", threads })).close();
+    expect(warn).not.toHaveBeenCalled();
+    await (await createEngine({ engine: "ort-native", threads: 3 })).close();
+    expect(warn.mock.calls).toEqual([
+      [
+        "peft.js: this engine computes with 1 thread and not with 3: engines of one process share the threads of the first.",
+      ],
+    ]);
+  } finally {
+    vi.unstubAllEnvs();
+    warn.mockRestore();
+    await first.close();
   }
 });
