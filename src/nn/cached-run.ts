@@ -61,7 +61,14 @@ export class CachedRun {
     };
   }
 
-  /** Scores after the new tokens of each row, (rows, V); the tokens go into the cache. */
+  /** An array a token would have the garbage collector look at everything after some fifty of them. */
+  #scoresOf(rows: number, vocabularySize: number): HostTensor {
+    if (this.#scores?.dims[0] !== rows) this.#scores = zeros("float32", [rows, vocabularySize]);
+    return this.#scores;
+  }
+  #scores: HostTensor | undefined;
+
+  /** Scores after the new tokens of each row, (rows, V), which the next call writes over; the tokens go into the cache. */
   async scores(
     program: CachedProgram,
     batch: TokenBatch,
@@ -74,7 +81,7 @@ export class CachedRun {
     const { rowOffsets } = virtual.batch;
     const counts = cache.lengths.map((_, row) => rowOffsets[row + 1]! - rowOffsets[row]!);
     cache.reserve(cache.lengths.reduce((most, length, row) => Math.max(most, length + counts[row]!), 0));
-    const scores = zeros("float32", [counts.length, vocabularySize]);
+    const scores = this.#scoresOf(counts.length, vocabularySize);
     const { layers } = program;
     const run = (step: Step, out: HostTensor, tensors = this.#tensors(layers, step)): Promise<void> =>
       runner.during(() => this.#run(program, step, tensors, out, options));
