@@ -44,8 +44,14 @@ function openEnvironment(threads: number): Environment {
   return environment;
 }
 
-/** Runs that can be in the C library at once: Node's pool has so many threads. With more of them than processors one is ready when another ends. */
-const WORKERS = 4;
+/** Threads of Node's pool, where runs of the C library go, unless UV_THREADPOOL_SIZE says otherwise. */
+const POOL_THREADS = 4;
+
+/** Runs that keep so many threads at work: more than threads, as far as the pool has them, so that one is ready when another ends. */
+function lanesOf(threads: number): number {
+  const pool = Number(process.env["UV_THREADPOOL_SIZE"]) || POOL_THREADS;
+  return threads <= pool ? Math.min(pool, 2 * threads) : 1;
+}
 
 /** Keeps what a native value points into alive as long as the value. */
 interface NativeValue {
@@ -218,7 +224,7 @@ export async function createNativeEngine({ threads, asked }: EngineSettings): Pr
   return {
     name: "ort-native",
     capabilities: { fusedMatMul: true, bfloat16Inputs: true, asynchronous: true, sharedMemory: true },
-    lanes: environment.threads <= WORKERS ? Math.min(WORKERS, 2 * environment.threads) : 1,
+    lanes: lanesOf(environment.threads),
     async compile(
       model: Uint8Array,
       { name = "graph", prepack = false, spins = false, alone = false, profilePrefix }: CompileOptions = {},

@@ -92,3 +92,22 @@ test("a second engine hears that it has the threads of the first, where it asks 
     await first.close();
   }
 });
+
+test.each([
+  ["", 2],
+  ["1", 1],
+  ["16", 2],
+])(
+  "runs under way at once are twice the threads, as far as Node's pool has threads: %j",
+  async (pool, lanes) => {
+    vi.stubEnv("UV_THREADPOOL_SIZE", pool);
+    try {
+      // The first engine of this process has one thread.
+      const engine = await createEngine({ engine: "ort-native", threads: 1 });
+      expect(engine.lanes).toBe(lanes);
+      await engine.close();
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  },
+);
