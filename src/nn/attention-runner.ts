@@ -99,7 +99,10 @@ export class AttentionRunner {
           ];
           if (mask !== undefined) inputs.push(mask);
           if (buckets !== undefined) inputs.push(streams.bias!, buckets);
-          await session.run(inputs, [headsOf(streams.context, ...queries, perQuery)], options);
+          await session.run(inputs, [headsOf(streams.context, ...queries, perQuery)], {
+            ...options,
+            transient: true,
+          });
         });
       }
     }
@@ -244,7 +247,7 @@ export class AttentionRunner {
         inputs.push(into.dBias);
         outputs.push(into.dBias);
       }
-      await session.run(inputs, outputs, options);
+      await session.run(inputs, outputs, { ...options, transient: true });
     }
   }
 }

@@ -4,6 +4,9 @@ import { elementCount, type HostTensor, viewData } from "../base/host-tensor.js"
 
 const ALIGNMENT = 4096;
 
+/** Bytes up to which free blocks are kept whatever their sizes: what is dropped waits for the garbage collector, which may be long in coming. */
+const KEPT_BYTES = 64 * 2 ** 20;
+
 /** A free block serves a request that fills at least this share of it. */
 const LEAST_FILL = 0.6;
 
@@ -19,7 +22,10 @@ export class BufferPool {
   /** Bytes that are not exceeded while free blocks can be let go. */
   limit = Infinity;
 
-  constructor(readonly buffers: LargeBuffers = countedBuffer) {}
+  constructor(
+    readonly buffers: LargeBuffers = countedBuffer,
+    readonly keptBytes = KEPT_BYTES,
+  ) {}
 
   acquire(dtype: DType, dims: readonly number[]): HostTensor {
     const count = elementCount(dims);
@@ -54,7 +60,9 @@ export class BufferPool {
   #allocate(bytes: number): ArrayBuffer {
     // Batches of another size leave blocks that nothing fits any more: as much as comes is let go, the largest first.
     const before = this.held;
-    for (let freed = 0; freed < bytes && this.held - this.inUse > this.inUse + bytes;) freed += this.#drop();
+    const crowded = (): boolean =>
+      this.held + bytes > this.keptBytes && this.held - this.inUse > this.inUse + bytes;
+    for (let freed = 0; freed < bytes && crowded();) freed += this.#drop();
     while (this.held + bytes > this.limit && this.#free.length > 0) this.#drop();
     this.#count(before - this.held);
     this.held += bytes;

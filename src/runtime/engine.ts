@@ -18,6 +18,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   /** Little work: handing it to another thread would take longer than waiting for it. Such a run is not stopped half-way. */
   readonly brief?: boolean | undefined;
+  /** The tensors are views made for this run: what the engine makes of them goes with it, and does not wait for the garbage collector. */
+  readonly transient?: boolean | undefined;
 }
 
 /** A compiled graph. */

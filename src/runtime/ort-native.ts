@@ -71,20 +71,25 @@ class ValueTable {
   pointerOf(tensor: HostTensor): Pointer {
     const known = this.#values.get(tensor);
     if (known !== undefined) return known.pointer;
+    const pointer = this.make(tensor);
+    this.#values.set(tensor, { pointer, tensor: tensor.data });
+    this.#registry.register(tensor, pointer);
+    return pointer;
+  }
+
+  /** A handle that the caller releases, and until then keeps the tensor. */
+  make(tensor: HostTensor): Pointer {
     const { ort, memory } = this.environment;
     const { data, dims, dtype } = tensor;
     // Reading `buffer` moves a small array off the collected heap, so that its address stays.
     void data.buffer;
     const shape = BigInt64Array.from(dims, (dim) => BigInt(dim));
-    const pointer = outPointer(
+    return outPointer(
       ort,
       "CreateTensorWithDataAsOrtValue",
       [memory, data, data.byteLength, shape, dims.length, ONNX_DTYPES[dtype]],
       `a ${dtype} tensor of ${dims.join(" × ")}`,
     );
-    this.#values.set(tensor, { pointer, tensor: data });
-    this.#registry.register(tensor, pointer);
-    return pointer;
   }
 }
 
@@ -130,10 +135,10 @@ class NativeSession implements Session {
     outputs: readonly HostTensor[],
     options: RunOptions = {},
   ): Promise<void> {
-    const { signal, brief = false } = options;
+    const { signal, brief = false, transient = false } = options;
     signal?.throwIfAborted();
     if (brief) return this.#runHere(inputs, outputs);
-    const work = this.#start(inputs, outputs, signal);
+    const work = this.#start(inputs, outputs, signal, transient);
     this.#running.add(work);
     try {
       await work;
@@ -142,9 +147,10 @@ class NativeSession implements Session {
     }
   }
 
-  #pointers(tensors: readonly HostTensor[]): BigUint64Array {
+  #pointers(tensors: readonly HostTensor[], transient = false): BigUint64Array {
     const array = new BigUint64Array(tensors.length);
-    for (const [i, tensor] of tensors.entries()) array[i] = this.values.pointerOf(tensor);
+    for (const [i, tensor] of tensors.entries())
+      array[i] = transient ? this.values.make(tensor) : this.values.pointerOf(tensor);
     void array.buffer;
     return array;
   }
@@ -164,9 +170,10 @@ class NativeSession implements Session {
     inputs: readonly HostTensor[],
     outputs: readonly HostTensor[],
     signal: AbortSignal | undefined,
+    transient: boolean,
   ): Promise<void> {
     const { ort } = this.environment;
-    const [ins, outs] = [this.#pointers(inputs), this.#pointers(outputs)];
+    const [ins, outs] = [this.#pointers(inputs, transient), this.#pointers(outputs, transient)];
     const runOptions = signal === undefined ? null : outPointer(ort, "CreateRunOptions", [], "run options");
     const stop = (): void => void ort.RunOptionsSetTerminate(runOptions);
     signal?.addEventListener("abort", stop, { once: true });
@@ -184,6 +191,7 @@ class NativeSession implements Session {
           const status = result as Pointer | null;
           signal?.removeEventListener("abort", stop);
           if (runOptions !== null) ort.ReleaseRunOptions(runOptions);
+          if (transient) for (const pointer of [...ins, ...outs]) ort.ReleaseValue(pointer);
           // The tensors are named here so that they live until the run is over.
           void [inputs, outputs];
           if (error) return reject(error as Error);
