@@ -85,8 +85,8 @@ export function joinedRows(tensors: readonly HostTensor[]): HostTensor {
 export const tensorBytes = ({ data }: Pick<HostTensor, "data">): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
-/** Adds one float32 tensor to another. */
-export function addTo(sum: HostTensor, part: HostTensor): void {
-  const [values, more] = [sum.data as Float32Array, part.data as Float32Array];
+/** Adds the elements of one float32 tensor to those of another. */
+export function addTo(sum: HostTensor["data"], part: HostTensor["data"]): void {
+  const [values, more] = [sum as Float32Array, part as Float32Array];
   for (let i = 0; i < values.length; i += 1) values[i]! += more[i]!;
 }

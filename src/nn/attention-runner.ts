@@ -149,15 +149,13 @@ export class AttentionRunner {
     const past = virtual?.key.dims[0] ?? 0;
     const plan = this.#tiles.planFor(stage, batch, past);
     const lent: HostTensor[] = [];
-    const acquire = (dims: readonly number[], zero: boolean): HostTensor => {
-      const tensor = this.pool.acquire("float32", dims);
+    const lend = (tensor: HostTensor): HostTensor => {
       lent.push(tensor);
-      if (zero) (tensor.data as Float32Array).fill(0);
       return tensor;
     };
-    const join = (before: HostTensor, own: HostTensor): HostTensor => {
-      const tensor = this.#joined(before, own);
-      lent.push(tensor);
+    const zeroLike = ({ dims }: HostTensor): HostTensor => {
+      const tensor = lend(this.pool.acquire("float32", dims));
+      (tensor.data as Float32Array).fill(0);
       return tensor;
     };
     const groups = plan.map(({ keys: own, tiles }): RowGradients => {
@@ -169,26 +167,24 @@ export class AttentionRunner {
         return { key: part(streams.key), value: part(streams.value), dKey, dValue, accumulate };
       }
       // With virtual keys the row's own lie in another place while it runs.
-      const key = join(virtual.key, part(streams.key));
-      const value = join(virtual.value, part(streams.value));
+      const key = lend(this.#joined(virtual.key, part(streams.key)));
+      const value = lend(this.#joined(virtual.value, part(streams.value)));
       // A window can leave virtual keys out of every tile.
-      return { key, value, dKey: acquire(key.dims, true), dValue: acquire(key.dims, true), accumulate };
+      return { key, value, dKey: zeroLike(key), dValue: zeroLike(key), accumulate };
     });
     const chains = chainsOf(plan);
     const lanes = this.#lanesFor(stage, plan, options);
-    const begun = new Set<number>();
     // The first chain of a row, and of all for the bias, adds to the result itself, the others to tensors of their own.
     const sums: (readonly [sum: HostTensor, part: HostTensor])[] = [];
     const ownPart = (sum: HostTensor, first: boolean): HostTensor => {
       if (first) return sum;
-      const tensor = acquire(sum.dims, true);
+      const tensor = zeroLike(sum);
       sums.push([sum, tensor]);
       return tensor;
     };
     const jobs = chains.map(({ group, tiles }, i) => {
       const { dKey, dValue, ...row } = groups[group]!;
-      const first = !begun.has(group);
-      begun.add(group);
+      const first = chains[i - 1]?.group !== group;
       const into = {
         dQuery: results.dQuery,
         dKey: ownPart(dKey, first),
@@ -199,7 +195,7 @@ export class AttentionRunner {
     });
     try {
       await inLanes(jobs, lanes);
-      for (const [sum, part] of sums) addTo(sum, part);
+      for (const [sum, part] of sums) addTo(sum.data, part.data);
       if (dVirtual !== undefined) {
         for (const dx of [dVirtual.key, dVirtual.value]) (dx.data as Float32Array).fill(0);
         for (const [i, { dKey, dValue }] of groups.entries()) {
@@ -265,7 +261,6 @@ interface RowGradients {
 /** Adds the first rows of a gradient to that of the virtual keys and copies the others. */
 function takeApart(all: HostTensor, virtual: HostTensor, own: HostTensor): void {
   const data = all.data as Float32Array;
-  const sum = virtual.data as Float32Array;
-  for (let i = 0; i < sum.length; i += 1) sum[i]! += data[i]!;
-  (own.data as Float32Array).set(data.subarray(sum.length));
+  addTo(virtual.data, data);
+  (own.data as Float32Array).set(data.subarray(virtual.data.length));
 }

@@ -22,10 +22,7 @@ export class BufferPool {
   /** Bytes that are not exceeded while free blocks can be let go. */
   limit = Infinity;
 
-  constructor(
-    readonly buffers: LargeBuffers = countedBuffer,
-    readonly keptBytes = KEPT_BYTES,
-  ) {}
+  constructor(readonly buffers: LargeBuffers = countedBuffer) {}
 
   acquire(dtype: DType, dims: readonly number[]): HostTensor {
     const count = elementCount(dims);
@@ -61,7 +58,7 @@ export class BufferPool {
     // Batches of another size leave blocks that nothing fits any more: as much as comes is let go, the largest first.
     const before = this.held;
     const crowded = (): boolean =>
-      this.held + bytes > this.keptBytes && this.held - this.inUse > this.inUse + bytes;
+      this.held + bytes > KEPT_BYTES && this.held - this.inUse > this.inUse + bytes;
     for (let freed = 0; freed < bytes && crowded();) freed += this.#drop();
     while (this.held + bytes > this.limit && this.#free.length > 0) this.#drop();
     this.#count(before - this.held);

@@ -3,7 +3,7 @@ import { byteParts } from "../base/byte-matrix.js";
 import { packedParts } from "../base/packed-matrix.js";
 import type { Dim, TensorType } from "../base/tensor-type.js";
 import type { RunOptions } from "../runtime/engine.js";
-import { type HostTensor, hostTensor, joinedRows } from "../base/host-tensor.js";
+import { addTo, type HostTensor, hostTensor, joinedRows } from "../base/host-tensor.js";
 import { noteSizes } from "./flops.js";
 import type { LentWeights } from "./lent-weights.js";
 import type { Parameter } from "./parameter.js";
@@ -126,8 +126,7 @@ export function addGradient(parameter: Parameter, gradient: HostTensor): void {
     parameter.spareGrad = undefined;
     return;
   }
-  const sum = parameter.grad;
-  for (let i = 0; i < sum.length; i += 1) sum[i]! += values[i]!;
+  addTo(parameter.grad, values);
 }
 
 /** A column of int64 from int32. */

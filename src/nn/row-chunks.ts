@@ -81,35 +81,28 @@ export async function runTokens(
   // Chunks share what has to be decoded.
   await weights.during(bound.sources, async () => {
     const inputs = boundInputs(machine, bound, given.resolve);
-    if (chunks.length === 1) {
-      const work = session.run(
-        inputs.map(({ tensor }) => tensor),
-        outputs,
-        options,
-      );
-      meanwhile?.();
-      return await work;
-    }
+    const cut = chunks.length === 1 ? undefined : rows;
     const parts = outputs.map((sum, at) =>
-      rows!.outputs[at]! ? undefined : pool.acquire(sum.dtype, sum.dims),
+      cut?.outputs[at] === false ? pool.acquire(sum.dtype, sum.dims) : undefined,
     );
     try {
       for (const [i, [start, end]] of chunks.entries()) {
+        const part = (tensor: HostTensor, isRows: boolean | undefined): HostTensor =>
+          isRows === true ? rowsOf(tensor, start, end) : tensor;
+        const into = i === 0 ? outputs : outputs.map((sum, at) => parts[at] ?? sum);
         const work = session.run(
-          inputs.map(({ tensor, at }) => (rows!.inputs[at]! ? rowsOf(tensor, start, end) : tensor)),
-          outputs.map(
-            (whole, at) =>
-              (i === 0 ? undefined : parts[at]) ?? (rows!.outputs[at]! ? rowsOf(whole, start, end) : whole),
-          ),
+          inputs.map(({ tensor, at }) => part(tensor, cut?.inputs[at])),
+          into.map((tensor, at) => part(tensor, cut?.outputs[at])),
           options,
         );
         if (i === 0) meanwhile?.();
         await work;
-        for (const [at, part] of i === 0 ? [] : parts.entries())
-          if (part !== undefined) addTo(outputs[at]!, part);
+        if (i > 0)
+          for (const [at, more] of parts.entries())
+            if (more !== undefined) addTo(outputs[at]!.data, more.data);
       }
     } finally {
-      for (const part of parts) if (part !== undefined) pool.release(part);
+      for (const more of parts) if (more !== undefined) pool.release(more);
     }
   });
 }

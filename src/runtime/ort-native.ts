@@ -137,7 +137,7 @@ class NativeSession implements Session {
   ): Promise<void> {
     const { signal, brief = false, transient = false } = options;
     signal?.throwIfAborted();
-    if (brief) return this.#runHere(inputs, outputs);
+    if (brief) return this.#runHere(inputs, outputs, transient);
     const work = this.#start(inputs, outputs, signal, transient);
     this.#running.add(work);
     try {
@@ -147,7 +147,7 @@ class NativeSession implements Session {
     }
   }
 
-  #pointers(tensors: readonly HostTensor[], transient = false): BigUint64Array {
+  #pointers(tensors: readonly HostTensor[], transient: boolean): BigUint64Array {
     const array = new BigUint64Array(tensors.length);
     for (const [i, tensor] of tensors.entries())
       array[i] = transient ? this.values.make(tensor) : this.values.pointerOf(tensor);
@@ -155,15 +155,18 @@ class NativeSession implements Session {
     return array;
   }
 
-  #runHere(inputs: readonly HostTensor[], outputs: readonly HostTensor[]): void {
-    const [ins, outs] = [this.#pointers(inputs), this.#pointers(outputs)];
+  /** Releases handles that were made for one run. */
+  #release(pointers: Iterable<Pointer>): void {
+    for (const pointer of pointers) this.environment.ort.ReleaseValue(pointer);
+  }
+
+  #runHere(inputs: readonly HostTensor[], outputs: readonly HostTensor[], transient: boolean): void {
+    const [ins, outs] = [this.#pointers(inputs, transient), this.#pointers(outputs, transient)];
     const names = [this.#inputNamePointers, this.#outputNamePointers] as const;
     const { ort } = this.environment;
-    check(
-      ort,
-      ort.Run(this.#session, null, names[0], ins, ins.length, names[1], outs.length, outs),
-      `to run ${this.name}`,
-    );
+    const status = ort.Run(this.#session, null, names[0], ins, ins.length, names[1], outs.length, outs);
+    if (transient) this.#release([...ins, ...outs]);
+    check(ort, status, `to run ${this.name}`);
   }
 
   #start(
@@ -191,7 +194,7 @@ class NativeSession implements Session {
           const status = result as Pointer | null;
           signal?.removeEventListener("abort", stop);
           if (runOptions !== null) ort.ReleaseRunOptions(runOptions);
-          if (transient) for (const pointer of [...ins, ...outs]) ort.ReleaseValue(pointer);
+          if (transient) this.#release([...ins, ...outs]);
           // The tensors are named here so that they live until the run is over.
           void [inputs, outputs];
           if (error) return reject(error as Error);
